@@ -1,0 +1,131 @@
+"""Batches straight from the prepared array: memory-mapped, or resident on the GPU if it fits."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gan.errors import DataError
+from gan.runtime import stream_seed
+
+# Share of the GPU memory that is free at the start which the data set may take for itself.
+RESIDENT_SHARE = 0.25
+
+
+class Batches:
+    """An endless stream of batches, each epoch in an order of its own.
+
+    The order of epoch e depends on the seed and e alone, so two numbers are the whole state. What
+    is left of an epoch when it no longer fills a batch is passed over: shapes stay static.
+    """
+
+    def __init__(
+        self,
+        images: npt.NDArray[np.uint8],
+        batch_size: int,
+        *,
+        seed: int,
+        device: torch.device,
+        resident: bool | None = None,
+    ) -> None:
+        """Stream `images`.
+
+        Args:
+            images: `[N, C, H, W]`, memory-mapped or not.
+            batch_size: images a batch.
+            seed: determines the order.
+            device: where batches are wanted.
+            resident: keep the whole array on `device`; by default when that is a GPU where it
+                takes at most a quarter of the free memory.
+
+        Raises:
+            DataError: there are fewer images than one batch takes.
+        """
+        if len(images) < batch_size:
+            raise DataError(
+                f"train.batch_size is {batch_size}, but the training split has only "
+                f"{len(images)} images"
+            )
+        self.batch_size = batch_size
+        self.device = device
+        self._seed = seed
+        self._epoch = 0
+        self._position = 0
+        self._images = images
+        # NHWC: a row of it is an image in channels_last.
+        self._resident: Tensor | None = None  # [N, H, W, C]
+        if _fits(images, device) if resident is None else resident:
+            self._resident = torch.from_numpy(images).permute(0, 2, 3, 1).contiguous().to(device)
+        self._order = self._draw_order()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._upcoming: Future[Tensor] | None = None
+
+    def next(self) -> Tensor:
+        """The next batch, uint8 `[B, C, H, W]` in channels_last on the device."""
+        if self._resident is not None:
+            index = self._advance()
+            return self._resident[index].permute(0, 3, 1, 2)
+        # One batch ahead, so that reading from disk goes on while the device computes.
+        if self._upcoming is None:
+            self._upcoming = self._worker.submit(self._gather, self._peek())
+        batch = self._upcoming.result()
+        self._advance()
+        self._upcoming = self._worker.submit(self._gather, self._peek())
+        return batch.to(self.device, non_blocking=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands, as plain numbers."""
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._epoch, self._position = int(state["epoch"]), int(state["position"])
+        self._order = self._draw_order()
+        self._upcoming = None
+
+    def _draw_order(self) -> Tensor:
+        """The permutation of the present epoch, `[N]`."""
+        return self._order_of(self._epoch)
+
+    def _order_of(self, epoch: int) -> Tensor:
+        rng = torch.Generator().manual_seed(stream_seed(self._seed, f"epoch {epoch}"))
+        order = torch.randperm(len(self._images), generator=rng)
+        if self._resident is None or self.device.type != "cuda":
+            return order
+        # Pinned, so that turning to the next epoch does not wait for the GPU either.
+        return order.pin_memory().to(self.device, non_blocking=True)
+
+    def _wrap(self) -> None:
+        """Turn to the next epoch when the present one no longer fills a batch."""
+        if self._position + self.batch_size > len(self._images):
+            self._epoch += 1
+            self._position = 0
+            self._order = self._draw_order()
+
+    def _peek(self) -> Tensor:
+        if self._position + self.batch_size > len(self._images):
+            return self._order_of(self._epoch + 1)[: self.batch_size]
+        return self._order[self._position : self._position + self.batch_size]
+
+    def _advance(self) -> Tensor:
+        self._wrap()
+        index = self._order[self._position : self._position + self.batch_size]
+        self._position += self.batch_size
+        return index
+
+    def _gather(self, index: Tensor) -> Tensor:
+        rows = torch.from_numpy(self._images[index.numpy()])  # [B, C, H, W], copied from the map
+        rows = rows.contiguous(memory_format=torch.channels_last)
+        return rows.pin_memory() if self.device.type == "cuda" else rows
+
+
+def _fits(images: npt.NDArray[np.uint8], device: torch.device) -> bool:
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.nbytes <= RESIDENT_SHARE * free

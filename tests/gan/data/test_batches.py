@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gan.data.batches import Batches
+from gan.errors import DataError
+
+CPU = torch.device("cpu")
+
+
+def numbered(count: int) -> np.ndarray:
+    """Images [count, 3, 2, 2] that carry their own number."""
+    images = np.zeros((count, 3, 2, 2), np.uint8)
+    images += np.arange(count, dtype=np.uint8)[:, None, None, None]
+    images[:, 1] = 255 - images[:, 1]
+    return images
+
+
+def numbers(batch: torch.Tensor) -> list[int]:
+    return batch[:, 0, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_an_epoch_shows_every_image_once_in_a_new_order(resident: bool):
+    batches = Batches(numbered(12), 4, seed=1, device=CPU, resident=resident)
+    first = [number for _ in range(3) for number in numbers(batches.next())]
+    second = [number for _ in range(3) for number in numbers(batches.next())]
+    assert sorted(first) == sorted(second) == list(range(12))
+    assert first != second
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_batches_are_channels_last_and_whole_images(resident: bool):
+    batch = Batches(numbered(9), 4, seed=0, device=CPU, resident=resident).next()
+    assert batch.shape == (4, 3, 2, 2)
+    assert batch.dtype == torch.uint8
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    for image in batch:
+        assert (image[0] == image[0, 0, 0]).all()
+        assert (image[1] == 255 - image[0]).all()
+
+
+def test_resident_and_mapped_streams_are_the_same():
+    mapped = Batches(numbered(11), 3, seed=5, device=CPU, resident=False)
+    resident = Batches(numbered(11), 3, seed=5, device=CPU, resident=True)
+    for _ in range(10):
+        assert torch.equal(mapped.next(), resident.next())
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(1, 20), batch=st.integers(1, 20), taken=st.integers(0, 30))
+def test_a_stream_goes_on_where_its_state_was_taken(count: int, batch: int, taken: int):
+    if batch > count:
+        with pytest.raises(DataError, match=rf"train.batch_size is {batch}.*only {count}"):
+            Batches(numbered(count), batch, seed=0, device=CPU)
+        return
+    batches = Batches(numbered(count), batch, seed=3, device=CPU)
+    for _ in range(taken):
+        batches.next()
+    state = batches.state_dict()
+    wanted = [numbers(batches.next()) for _ in range(5)]
+    again = Batches(numbered(count), batch, seed=3, device=CPU)
+    again.load_state_dict(state)
+    assert [numbers(again.next()) for _ in range(5)] == wanted
+
+
+def test_the_seed_determines_the_order():
+    orders = [numbers(Batches(numbered(50), 50, seed=s, device=CPU).next()) for s in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]

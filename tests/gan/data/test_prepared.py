@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gan.data.prepared import open_prepared
+from gan.data.writer import PreparedWriter
+from gan.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Eight images for training and two for testing, with labels."""
+    rng = np.random.default_rng(0)
+    out = tmp_path / "out"
+    with PreparedWriter(out, source="images", shape=(3, 8, 8), label_names=["a", "b"]) as writer:
+        for split, count in (("train", 8), ("test", 2)):
+            images = rng.integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
+            writer.append(split, images, np.arange(count) % 2)  # type: ignore[arg-type]
+    return out
+
+
+def test_the_map_goes_to_torch_without_warning_and_is_no_way_to_the_file(folder: Path) -> None:
+    torch = pytest.importorskip("torch")
+    before = (folder / "train.npy").read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.from_numpy(open_prepared(folder).images("train")).zero_()
+    assert (folder / "train.npy").read_bytes() == before
+
+
+class TestOpenRefuses:
+    def check(self, folder: Path, *parts: str) -> None:
+        with pytest.raises(DataError) as caught:
+            open_prepared(folder)
+        for part in parts:
+            assert part in str(caught.value)
+
+    def test_a_missing_folder(self, tmp_path: Path) -> None:
+        self.check(tmp_path / "none", "none", "manifest.json is missing", "run prepare")
+
+    @pytest.mark.parametrize("name", ["train.npy", "test.npy", "train_labels.npy"])
+    def test_a_missing_array(self, folder: Path, name: str) -> None:
+        (folder / name).unlink()
+        self.check(folder, name, "No such file")
+
+    @pytest.mark.parametrize("name", ["train.npy", "test_labels.npy"])
+    @pytest.mark.parametrize("keep", [-1, 130, 100, 0])
+    def test_a_truncated_array(self, folder: Path, name: str, keep: int) -> None:
+        (folder / name).write_bytes((folder / name).read_bytes()[:keep])
+        self.check(folder, name)
+
+    def test_bytes_behind_the_array(self, folder: Path) -> None:
+        with (folder / "train.npy").open("ab") as file:
+            file.write(b"!")
+        self.check(folder, "train.npy", f"has {128 + 8 * 192 + 1} bytes: expected {128 + 8 * 192}")
+
+    def test_an_array_of_another_shape(self, folder: Path) -> None:
+        np.save(folder / "train.npy", np.zeros((8, 1, 8, 8), np.uint8))
+        self.check(folder, "train.npy", "uint8 [8, 3, 8, 8]", "found uint8 [8, 1, 8, 8]")
+
+    def test_a_foreign_array(self, folder: Path) -> None:
+        (folder / "train.npy").write_bytes(b"\x80\x04 a pickle, perhaps")
+        self.check(folder, "train.npy", "no whole .npy file")
+
+    @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{", b"3"])
+    def test_a_manifest_that_is_none(self, folder: Path, content: bytes) -> None:
+        (folder / "manifest.json").write_bytes(content)
+        self.check(folder, "manifest.json", "not the manifest")
+
+    def change(self, folder: Path, **values: Any) -> None:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, **values}))
+
+    def test_another_format(self, folder: Path) -> None:
+        self.change(folder, format=2)
+        self.check(folder, "manifest.json", "format 2: expected 1")
+
+    def test_a_manifest_of_other_keys(self, folder: Path) -> None:
+        self.change(folder, shape="8x8")
+        self.check(folder, "manifest.json", "shape", "list")
+
+    def test_a_manifest_that_leads_elsewhere(self, folder: Path) -> None:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["splits"]["train"]["array"]["file"] = "../../etc/passwd"
+        self.change(folder, splits=manifest["splits"])
+        self.check(folder, "manifest.json", "splits.train.array.file")
+
+    def test_a_split_too_few(self, folder: Path) -> None:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        self.change(folder, splits={"train": manifest["splits"]["train"]})
+        self.check(folder, "manifest.json", "['train']")
+
+    def test_a_manifest_edited_by_hand(self, folder: Path) -> None:
+        self.change(folder, label_names=["dog", "cat"])
+        self.check(folder, "manifest.json", "changed after it was written")
+
+    def test_changed_bytes_when_asked_to_verify(self, folder: Path) -> None:
+        content = bytearray((folder / "test.npy").read_bytes())
+        content[-1] ^= 1
+        (folder / "test.npy").write_bytes(content)
+        opened = open_prepared(folder)
+        with pytest.raises(DataError, match=r"test\.npy.*checksum"):
+            opened.verify()
