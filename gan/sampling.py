@@ -1,0 +1,47 @@
+"""From latent vectors to images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from gan.models.base import Generator
+from gan.pixels import Images, to_uint8
+
+
+@torch.no_grad()
+def generate(generator: Generator, latent: Tensor, batch_size: int = 256) -> Iterator[Images]:
+    """Images of `latent` `[N, latent_size]` as uint8 `[≤ batch_size, C, S, S]`, batch by batch.
+
+    The generator runs in evaluation mode, on the device of its weights, and is left in the mode
+    it was in.
+    """
+    device = next(generator.parameters()).device
+    was_training = generator.training
+    generator.eval()
+    try:
+        for chunk in latent.split(batch_size):
+            yield to_uint8(generator(chunk.to(device))).contiguous().cpu().numpy()
+    finally:
+        generator.train(was_training)
+
+
+def interpolate(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Spherical interpolation between latent vectors: `[R, Z]`, `[R, Z]` to `[R, steps, Z]`.
+
+    Points between two Gaussian vectors keep a norm that the prior would give; a straight line
+    passes through much shorter ones (White 2016, arXiv 1609.04468, section 2.1).
+    """
+    unit_start = start / start.norm(dim=1, keepdim=True)
+    unit_end = end / end.norm(dim=1, keepdim=True)
+    cosine = (unit_start * unit_end).sum(1, keepdim=True).clamp(-1, 1)
+    angle = cosine.acos()[:, None]  # [R, 1, 1]
+    t = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)[None, :, None]
+    # Parallel vectors have no angle to turn by: there the line is the arc.
+    parallel = angle.sin().abs() < 1e-6
+    safe = torch.where(parallel, torch.ones_like(angle), angle)
+    weight_start = torch.where(parallel, 1 - t, ((1 - t) * safe).sin() / safe.sin())
+    weight_end = torch.where(parallel, t, (t * safe).sin() / safe.sin())
+    return weight_start * start[:, None] + weight_end * end[:, None]  # [R, steps, Z]

@@ -1,0 +1,63 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gan.config import ModelConfig
+from gan.models import build_generator
+from gan.sampling import generate, interpolate
+
+
+def generator():
+    torch.manual_seed(0)
+    config = ModelConfig(latent_size=3, generator_width=4, discriminator_width=4)
+    return build_generator(config, channels=1, size=8)
+
+
+def test_batching_does_not_change_samples_and_the_mode_comes_back():
+    network = generator().train()
+    latent = torch.randn(7, 3)
+    running = network.dense_norm.running_mean.clone()
+    one = np.concatenate(list(generate(network, latent, 7)))
+    several = np.concatenate(list(generate(network, latent, 3)))
+    assert one.shape == (7, 1, 8, 8)
+    assert one.dtype == np.uint8
+    # Products over another batch size may round differently: by one level at most.
+    assert np.abs(one.astype(int) - several.astype(int)).max() <= 1
+    assert network.training
+    assert torch.equal(network.dense_norm.running_mean, running)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 1000), st.integers(2, 9), st.integers(1, 5))
+def test_interpolation_starts_and_ends_at_its_ends(seed: int, steps: int, size: int):
+    rng = torch.Generator().manual_seed(seed)
+    start, end = torch.randn(2, 4, size, generator=rng, dtype=torch.float64)
+    path = interpolate(start, end, steps)
+    assert path.shape == (4, steps, size)
+    torch.testing.assert_close(path[:, 0], start)
+    # One-dimensional vectors of opposite sign have no arc between them.
+    if size > 1:
+        torch.testing.assert_close(path[:, -1], end)
+
+
+def test_the_middle_of_a_right_angle_keeps_the_norm():
+    path = interpolate(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]]), 3)
+    half = 2 * math.sqrt(0.5)
+    torch.testing.assert_close(path[0, 1], torch.tensor([half, half]))
+
+
+def test_parallel_vectors_are_joined_by_the_line():
+    path = interpolate(torch.tensor([[1.0, 1.0]]), torch.tensor([[3.0, 3.0]]), 3)
+    torch.testing.assert_close(path[0], torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]))
+
+
+def test_the_latent_is_the_prior_on_the_generators_device():
+    network = generator()
+    latent = network.draw_latent(20000, torch.Generator().manual_seed(0))
+    assert latent.shape == (20000, 3)
+    assert latent.mean().item() == pytest.approx(0, abs=0.02)
+    assert latent.std().item() == pytest.approx(1, abs=0.02)
