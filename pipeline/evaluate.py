@@ -1,0 +1,75 @@
+"""Stage `evaluate`: the samples are judged."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+
+import numpy as np
+
+from gan import figures
+from gan.config import Config
+from gan.data.prepared import open_prepared
+from gan.errors import DataError
+from gan.evaluation import Evaluation, evaluate
+from gan.files import write_bytes, write_json
+from gan.judge import load_judge
+from gan.runtime import pick_device
+from pipeline.params import run_stage
+from pipeline.paths import EVALUATE_METRICS, EVALUATION, JUDGE, PREPARED, SAMPLES
+
+
+def main(config: Config) -> None:
+    """Write the metrics and `results/evaluation`."""
+    prepared = open_prepared(PREPARED)
+    judge = load_judge(JUDGE, pick_device(config.runtime.device))
+    try:
+        samples = np.load(SAMPLES / "samples.npy", mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{SAMPLES / 'samples.npy'} cannot be read: {error}") from error
+    found = evaluate(samples, prepared, judge, config.evaluate, seed=config.seed)
+
+    count = len(found.nearest.indices)
+    figures.nearest_images(
+        samples[:count],
+        prepared.images("train")[found.nearest.indices],
+        found.nearest.distances,
+        EVALUATION / "nearest.png",
+    )
+    if found.class_shares is not None:
+        names = prepared.manifest.label_names or []
+        figures.class_histogram(names, found.class_shares, EVALUATION / "classes.png")
+        _write_classes(names, found.class_shares)
+    write_json(EVALUATE_METRICS, found.metrics)
+    print(summary(found), file=sys.stderr)
+
+
+def _write_classes(names: list[str], shares: dict[str, list[float]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["class", *shares])
+    for index, name in enumerate(names):
+        writer.writerow([name, *(f"{values[index]:.6g}" for values in shares.values())])
+    write_bytes(EVALUATION / "classes.csv", text.getvalue().encode())
+
+
+def summary(found: Evaluation) -> str:
+    """The few numbers that one looks at first, in one line."""
+    fd, metrics = found.metrics["fd"], found.metrics
+    parts = [
+        f"Fréchet distance {fd['value']:.2f} (real against real {fd['floor']:.2f})",
+        f"precision {metrics['precision']['value']:.3f}",
+        f"recall {metrics['recall']['value']:.3f}",
+    ]
+    if found.class_shares is not None:
+        classes = metrics["classes"]
+        parts.append(
+            f"{classes['covered']} of {classes['count']} classes "
+            f"({classes['smallest_share']:.1%} to {classes['largest_share']:.1%})"
+        )
+    return ", ".join(parts)
+
+
+if __name__ == "__main__":
+    run_stage(main)

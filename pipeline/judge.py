@@ -1,0 +1,23 @@
+"""Stage `judge`: the network whose features all samples on this data are measured in."""
+
+from __future__ import annotations
+
+from gan.config import Config
+from gan.data.prepared import open_prepared
+from gan.files import write_json
+from gan.judge import fit_judge, save_judge
+from gan.runtime import pick_device
+from pipeline.params import run_stage
+from pipeline.paths import JUDGE, JUDGE_METRICS, PREPARED
+
+
+def main(config: Config) -> None:
+    """Write the judge and its metrics."""
+    device = pick_device(config.runtime.device)
+    judge, report = fit_judge(open_prepared(PREPARED), config.judge, device=device)
+    save_judge(judge, JUDGE)
+    write_json(JUDGE_METRICS, report.metrics())
+
+
+if __name__ == "__main__":
+    run_stage(main)

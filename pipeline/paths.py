@@ -1,0 +1,19 @@
+"""Where the pipeline's files are, relative to the repository; `dvc.yaml` names the same ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+
+PREPARED = Path("data/prepared")
+JUDGE = Path("models/judge.safetensors")
+GENERATOR = Path("models/generator.safetensors")
+
+JUDGE_METRICS = Path("metrics/judge.json")
+TRAIN_METRICS = Path("metrics/train.json")
+EVALUATE_METRICS = Path("metrics/evaluate.json")
+
+TRAINING = Path("results/training")
+SAMPLES = Path("results/samples")
+EVALUATION = Path("results/evaluation")

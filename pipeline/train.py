@@ -1,0 +1,111 @@
+"""Stage `train`: the game is played, and the averaged generator is published."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from gan import figures
+from gan.config import Config
+from gan.data.prepared import open_prepared
+from gan.errors import StateError
+from gan.files import write_bytes, write_json
+from gan.history import as_columns, write_csv
+from gan.pixels import Images
+from gan.published import save_generator
+from gan.runtime import pick_device
+from gan.state import DEFAULT_ROOT, RunState, code_digest, hold
+from gan.training import Interrupted, Trainer, grid_path, grid_steps
+from pipeline.params import STOPPED, run_stage
+from pipeline.paths import GENERATOR, PREPARED, TRAIN_METRICS, TRAINING
+
+
+def main(config: Config) -> None:
+    """Write the generator, its metrics, and `results/training`."""
+    device = pick_device(config.runtime.device)
+    prepared = open_prepared(PREPARED)
+    provenance = {
+        "seed": config.seed,
+        "model": config.model.model_dump(),
+        "objective": config.objective.model_dump(),
+        # More steps go on from the steps before.
+        "train": config.train.model_dump(exclude={"steps"}),
+        "data": prepared.manifest.checksum,
+    }
+    # Not part of the provenance: an edited comment would change the published file.
+    identity = {**provenance, "code": code_digest()}
+    about = {
+        "data": prepared.manifest.source,
+        "model": config.model.name,
+        "objective": f"{config.objective.discriminator}/{config.objective.generator}",
+        "steps": config.train.steps,
+    }
+    with hold(state_root(), identity, about) as state:
+        trainer = Trainer(config, prepared.images("train"), device=device)
+        grids = state.folder / "samples"
+
+        def write_grid(step: int, images: Images) -> None:
+            figures.image_grid(images, config.train.sample_grid, grid_path(grids, step))
+
+        try:
+            trainer.run(state, config.runtime, write_grid)
+        except Interrupted as stop:
+            print(stop, file=sys.stderr)
+            sys.exit(STOPPED)
+        _publish(trainer, state, grids, provenance)
+        state.finish(trainer.step)
+
+
+def state_root() -> Path:
+    """The folder of training states, at the root of the main repository.
+
+    DVC works in a copy below `.dvc/tmp/exps` for `dvc exp run --temp`, which it throws away when
+    the run fails; the states stay outside it, where the next run finds them.
+    """
+    root = os.environ.get("DVC_ROOT", ".").partition("/.dvc/tmp/exps/")[0]
+    return Path(root) / DEFAULT_ROOT
+
+
+def _publish(trainer: Trainer, state: RunState, grids: Path, provenance: dict[str, object]) -> None:
+    """Write every out of the stage from the state, whatever was there before."""
+    config = trainer.config
+    rows = trainer.rows()
+    write_csv(rows, TRAINING / "history.csv")
+    figures.curves(as_columns(rows), TRAINING / "curves.png")
+    for other in (TRAINING / "samples").glob("*.png"):  # of another run, when DVC is not around
+        other.unlink()
+    for step in grid_steps(config.train.steps, config.train.sample_every):
+        try:
+            grid = grid_path(grids, step).read_bytes()
+        except OSError as error:
+            raise StateError(
+                f"the state {state.folder} has lost a grid of samples ({error}); remove it "
+                "with `python -m gan.state prune --all` and run again"
+            ) from error
+        write_bytes(grid_path(TRAINING / "samples", step), grid)
+    save_generator(
+        trainer.average,
+        GENERATOR,
+        provenance={
+            **provenance,
+            "steps": trainer.step,
+            "images_seen": trainer.images_seen,
+        },
+    )
+    write_json(
+        TRAIN_METRICS,
+        {
+            "steps": trainer.step,
+            "images_seen": trainer.images_seen,
+            "parameters": {
+                "generator": sum(p.numel() for p in trainer.generator.parameters()),
+                "discriminator": sum(p.numel() for p in trainer.discriminator.parameters()),
+            },
+            "last": {name: values[-1] for name, values in as_columns(rows).items()},
+        },
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)
