@@ -19,7 +19,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -35,6 +35,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _NO_TRITON = "it has no Triton implementation in this version"
+_ON_CPU = "the tensors are on cpu, and Triton needs a CUDA device"
+
+# What os.environ looks its names up in, CPython's own attributes; where they are not, every name
+# counts as set, and is looked up the long way.
+_KEY: object = getattr(os.environ, "encodekey", str)(_VARIABLE)
+_SET: Container[object] = getattr(os.environ, "_data", (_KEY,))
 
 _AROUND: ContextVar[str | None] = ContextVar("kernels_impl", default=None)
 
@@ -77,12 +83,17 @@ class TritonImplementation:
         scope: what it supports, for messages: "fp32, fp16 and bf16 logits of any shape".
         supports: whether it can compute this call at all.
         pays: whether it is not known to be slower than PyTorch here; asked under "auto" only.
+        standing: why `pays` says no on a device whatever the call, for `explain`; None for "it
+            depends".
+        note: what else `explain` should say of it, one line.
     """
 
     load: Callable[[], Callable[..., Any]]
     scope: str
     supports: Callable[..., str | None]
     pays: Callable[..., str | None]
+    standing: Callable[[torch.device], str | None] | None = None
+    note: Callable[[], str] | None = None
 
 
 class Request(NamedTuple):
@@ -152,6 +163,9 @@ class Operator(Generic[P, R]):
         if request.impl == "torch":
             return Choice("torch", f"asked for by {request.origin}")
         obstacle = _NO_TRITON if self.triton_impl is None else _device_obstacle(device, request)
+        standing = self.triton_impl.standing if self.triton_impl is not None else None
+        if obstacle is None and standing is not None and request.impl == "auto":
+            obstacle = standing(device)
         if obstacle is None:
             asked_for = f"asked for by {request.origin}"
             unforced = "it can run here; a call that it does not support goes to PyTorch"
@@ -254,6 +268,8 @@ def explain(operator: str | None = None, device: torch.device | str | None = Non
         lines.append(f"{name:<{width}}  {choice.impl:<6}  {choice.reason}")
         if registered.triton_impl is not None:
             lines.append(f"{'':<{width}}          Triton supports {registered.triton_impl.scope}")
+            if registered.triton_impl.note is not None:
+                lines.append(f"{'':<{width}}          {registered.triton_impl.note()}")
     return "\n".join(lines)
 
 
@@ -265,8 +281,19 @@ def check_impl(impl: str, where: str = "impl") -> str:
     return impl
 
 
+def unasked() -> bool:
+    """Whether neither `use_impl` nor the environment asks for anything: "auto" decides."""
+    around, environment = _surroundings()
+    return around is None and not environment
+
+
 def _surroundings() -> tuple[str | None, str | None]:
-    return _AROUND.get(), os.environ.get(_VARIABLE)
+    return _AROUND.get(), _environment()
+
+
+def _environment() -> str | None:
+    """`os.environ.get`, which takes as long as a small operator when the variable is not set."""
+    return None if _KEY not in _SET else os.environ.get(_VARIABLE)
 
 
 def _triton_installed() -> bool:
@@ -306,12 +333,15 @@ def _device_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.device:
 
 def _device_obstacle(device: torch.device, request: Request) -> str | None:
     """Why Triton cannot run on a device, or None."""
+    kind = device.type
+    if kind == "cpu" and request.impl == "auto":
+        return _ON_CPU  # at once: on the CPU every call comes through here
     if not _triton_installed():
         return "triton is not installed"
-    if device.type == "cuda":
+    if kind == "cuda":
         return None
     # Triton's interpreter runs kernels on the CPU, for tests: slow, so never chosen by itself.
     interpreted = os.environ.get("TRITON_INTERPRET") == "1" and request.impl == "triton"
-    if device.type == "cpu" and interpreted:
+    if kind == "cpu" and interpreted:
         return None
-    return f"the tensors are on {device.type}, and Triton needs a CUDA device"
+    return f"the tensors are on {kind}, and Triton needs a CUDA device"

@@ -1,5 +1,21 @@
 """Adversarial losses: what each player minimises, as a function of the discriminator's logits."""
 
-from .functions import DiscriminatorStatistics, discriminator_loss, generator_loss
+from .curves import EXPONENT_BOUND
+from .functions import discriminator_loss, generator_loss
+from .modules import DiscriminatorLoss, GeneratorLoss
+from .statistics import DiscriminatorStatistics, GeneratorStatistics, update_log_z
+from .terms import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES
 
-__all__ = ["DiscriminatorStatistics", "discriminator_loss", "generator_loss"]
+__all__ = [
+    "DISCRIMINATOR_LOSSES",
+    "DIVERGENCES",
+    "EXPONENT_BOUND",
+    "GENERATOR_LOSSES",
+    "DiscriminatorLoss",
+    "DiscriminatorStatistics",
+    "GeneratorLoss",
+    "GeneratorStatistics",
+    "discriminator_loss",
+    "generator_loss",
+    "update_log_z",
+]

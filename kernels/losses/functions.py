@@ -1,33 +1,26 @@
 """The two players' losses as functions of logits."""
 
-from typing import Literal, NamedTuple, overload
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from ..dispatch import Operator, register
-from .terms import discriminator_row, generator_gain
+from ..dispatch import Operator, TritonImplementation, register
+from . import quick
+from .objectives import (
+    DISCRIMINATORS,
+    GENERATORS,
+    Objective,
+    discriminator_objective,
+    generator_objective,
+)
+from .statistics import DiscriminatorStatistics, GeneratorStatistics
+from .terms import Term
+from .twin import Losses, Measured, Samples, losses_torch, measure
 
-_WIDE = (torch.float32, torch.float64)
-
-
-class DiscriminatorStatistics(NamedTuple):
-    """What a discriminator step is worth logging: detached scalars on the logits' device.
-
-    A sample is taken for real when its logit is above the level at which the discriminator holds
-    both equally likely (for `gan` D = ½, F = 0), and for generated otherwise; NaN is neither.
-
-    Attributes:
-        real_logit: mean logit of the real samples.
-        fake_logit: mean logit of the generated samples.
-        real_accuracy: share of the real samples taken for real.
-        fake_accuracy: share of the generated samples taken for generated.
-    """
-
-    real_logit: Tensor
-    fake_logit: Tensor
-    real_accuracy: Tensor
-    fake_accuracy: Tensor
+REDUCTIONS = ("mean", "sum", "none")
 
 
 @overload
@@ -38,6 +31,12 @@ def discriminator_loss(
     output: str = ...,
     impl: str = ...,
     return_statistics: Literal[False] = ...,
+    *,
+    a: float = ...,
+    b: float = ...,
+    reduction: Literal["mean", "sum"] = ...,
+    real_weights: Tensor | None = ...,
+    fake_weights: Tensor | None = ...,
 ) -> Tensor: ...
 
 
@@ -50,6 +49,11 @@ def discriminator_loss(
     impl: str = ...,
     *,
     return_statistics: Literal[True],
+    a: float = ...,
+    b: float = ...,
+    reduction: Literal["mean", "sum"] = ...,
+    real_weights: Tensor | None = ...,
+    fake_weights: Tensor | None = ...,
 ) -> tuple[Tensor, DiscriminatorStatistics]: ...
 
 
@@ -61,7 +65,13 @@ def discriminator_loss(
     output: str = ...,
     impl: str = ...,
     return_statistics: bool = ...,
-) -> Tensor | tuple[Tensor, DiscriminatorStatistics]: ...
+    *,
+    a: float = ...,
+    b: float = ...,
+    reduction: str = ...,
+    real_weights: Tensor | None = ...,
+    fake_weights: Tensor | None = ...,
+) -> Losses | tuple[Losses, DiscriminatorStatistics]: ...
 
 
 def discriminator_loss(
@@ -71,41 +81,142 @@ def discriminator_loss(
     output: str = "nowozin",
     impl: str = "auto",
     return_statistics: bool = False,
-) -> Tensor | tuple[Tensor, DiscriminatorStatistics]:
-    """What the discriminator minimises: E_Q[f*(ν(F))] − E_P[ν(F)], Nowozin et al. 2016, eq. 4.
+    *,
+    a: float = 0.0,
+    b: float = 1.0,
+    reduction: str = "mean",
+    real_weights: Tensor | None = None,
+    fake_weights: Tensor | None = None,
+) -> Losses | tuple[Losses, DiscriminatorStatistics]:
+    """What the discriminator minimises: a mean over real samples plus one over generated ones.
 
-    For `gan` that is E_P[sp(−F)] + E_Q[sp(F)], the binary cross-entropy of Goodfellow et al. 2014,
-    eq. 1; it is 2 log 2 where D = ½ everywhere. Formulas and sources stand in `terms.py`.
+    For an f-divergence E_Q[f*(ν(F))] − E_P[ν(F)], Nowozin et al. 2016, eq. 4. For `gan` that is
+    E_P[sp(−F)] + E_Q[sp(F)], the binary cross-entropy of Goodfellow et al. 2014, eq. 1; it is
+    2 log 2 where D = ½ everywhere. All formulas and sources: `python -m kernels.losses`.
 
     Args:
         real_logits: logits of real samples, any shape and floating dtype.
-        fake_logits: logits of generated samples; their number may differ from the real ones'.
-        loss: a discriminator loss: "gan".
-        output: the output activation ν of a divergence: "nowozin".
+        fake_logits: logits of generated samples; their number may differ from the real ones',
+            except for "relativistic", which pairs them in order.
+        loss: "gan", "jensen_shannon", "kl", "reverse_kl", "pearson", "squared_hellinger",
+            "total_variation", "least_squares", "hinge", "wasserstein" or "relativistic".
+        output: the output activation ν of a divergence: "nowozin", or "log_ratio", with which F
+            estimates log p/q. Other losses take the default only.
         impl: "auto", "triton" or "torch", see `kernels.explain`.
         return_statistics: also return `DiscriminatorStatistics`; nothing is synchronised.
+        a: target of generated samples' logits, for "least_squares".
+        b: target of real samples' logits, for "least_squares", above `a`.
+        reduction: "mean", "sum" or "none". "sum" adds the terms of all samples, real and
+            generated; for "none" see below.
+        real_weights: a constant factor of each real sample's term, of a shape that broadcasts to
+            the logits'. The mean divides by the number of samples, not by the sum of the weights,
+            as `weight=` of torch's binary cross-entropy does. Not for "relativistic".
+        fake_weights: likewise of each generated sample's; for "relativistic" of each pair's.
 
     Returns:
         The loss, a scalar: computed in and returned as float32, float64 for float64 logits. NaN
-        when there are no real or no fake logits, as torch's mean. With `return_statistics` a pair
-        of it and the statistics.
+        when there are no real or no fake logits, as torch's mean. With `reduction="none"` the
+        terms, a pair (of real samples, of generated samples) in the logits' shapes, whose means
+        add up to the loss; for "relativistic" one tensor in the real logits' shape. With
+        `return_statistics` a pair of all this and the statistics.
 
     Raises:
-        ValueError: unknown `loss`, `output` or `impl`, or logits on different devices.
-        TypeError: logits that are not floating-point tensors.
+        ValueError: unknown `loss`, `output`, `impl` or `reduction`, an option that the loss does
+            not have, targets out of order, tensors on different devices, weights of another shape,
+            or, for "relativistic", as many real as generated logits are not there.
+        TypeError: logits or weights that are not floating-point tensors.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
+    if reduction == "mean" and real_weights is fake_weights is None and a == 0.0 and b == 1.0:
+        mean = _QUICK_DISCRIMINATORS.get((loss, output))
+        if mean is not None and quick.applies(fake_logits, real_logits, impl):
+            quickly = mean(real_logits, fake_logits)
+            if not return_statistics:
+                return quickly
+            samples = Samples(real_logits, fake_logits)
+            return quickly, _of_discriminator(measure(samples, DISCRIMINATORS[loss, output]))
+    objective = discriminator_objective(loss, output, a, b)
     _check_logits(real_logits, "real_logits")
     _check_logits(fake_logits, "fake_logits")
-    if real_logits.device != fake_logits.device:
-        raise ValueError(
-            f"real_logits are on {real_logits.device} and fake_logits on {fake_logits.device}: "
-            "both must be on one device"
-        )
-    value, statistics = _DISCRIMINATOR.run(
-        impl, real_logits, fake_logits, loss, output, return_statistics
+    _check_device(real_logits, "real_logits", fake_logits)
+    if objective.paired:
+        _check_pairs(real_logits, fake_logits, loss)
+        if real_weights is not None:
+            raise ValueError(
+                f"real_weights: loss={loss!r} has one term for each pair; weight it by fake_weights"
+            )
+    check_reduction(reduction)
+    if real_weights is not None:
+        real_weights = _weights(real_weights, "real_weights", real_logits)
+    if fake_weights is not None:
+        fake_weights = _weights(fake_weights, "fake_weights", fake_logits)
+    value, measured = _DISCRIMINATOR.run(
+        impl,
+        fake_logits,
+        real_logits,
+        real_weights,
+        fake_weights,
+        None,
+        objective,
+        reduction,
+        return_statistics,
     )
-    return value if statistics is None else (value, statistics)
+    return value if measured is None else (value, _of_discriminator(measured))
+
+
+def _of_discriminator(measured: Measured) -> DiscriminatorStatistics:
+    return DiscriminatorStatistics(*measured)  # type: ignore[arg-type]
+
+
+@overload
+def generator_loss(
+    fake_logits: Tensor,
+    loss: str = ...,
+    divergence: str = ...,
+    output: str = ...,
+    impl: str = ...,
+    *,
+    c: float = ...,
+    log_z: Tensor | float | None = ...,
+    real_logits: Tensor | None = ...,
+    reduction: str = ...,
+    fake_weights: Tensor | None = ...,
+    return_statistics: Literal[False] = ...,
+) -> Tensor: ...
+
+
+@overload
+def generator_loss(
+    fake_logits: Tensor,
+    loss: str = ...,
+    divergence: str = ...,
+    output: str = ...,
+    impl: str = ...,
+    *,
+    c: float = ...,
+    log_z: Tensor | float | None = ...,
+    real_logits: Tensor | None = ...,
+    reduction: str = ...,
+    fake_weights: Tensor | None = ...,
+    return_statistics: Literal[True],
+) -> tuple[Tensor, GeneratorStatistics]: ...
+
+
+@overload
+def generator_loss(
+    fake_logits: Tensor,
+    loss: str = ...,
+    divergence: str = ...,
+    output: str = ...,
+    impl: str = ...,
+    *,
+    c: float = ...,
+    log_z: Tensor | float | None = ...,
+    real_logits: Tensor | None = ...,
+    reduction: str = ...,
+    fake_weights: Tensor | None = ...,
+    return_statistics: bool = ...,
+) -> Tensor | tuple[Tensor, GeneratorStatistics]: ...
 
 
 def generator_loss(
@@ -114,70 +225,189 @@ def generator_loss(
     divergence: str = "gan",
     output: str = "nowozin",
     impl: str = "auto",
-) -> Tensor:
-    """What the generator minimises.
+    *,
+    c: float = 1.0,
+    log_z: Tensor | float | None = None,
+    real_logits: Tensor | None = None,
+    reduction: str = "mean",
+    fake_weights: Tensor | None = None,
+    return_statistics: bool = False,
+) -> Tensor | tuple[Tensor, GeneratorStatistics]:
+    """What the generator minimises. All formulas and sources: `python -m kernels.losses`.
 
     - `saturating`, the minimax game: −E_Q[f*(ν(F))], Nowozin et al. 2016, eq. 4. For `gan` it is
       −E_Q[sp(F)] = E_Q[log(1 − D)], Goodfellow et al. 2014, eq. 1.
     - `non_saturating`: −E_Q[ν(F)], Nowozin et al. 2016, section 3.2. For `gan` it is
       E_Q[sp(−F)] = −E_Q[log D], Goodfellow et al. 2014, section 3.
+    - `boundary_seeking`: E_Q[(log w)²] for the importance weight w ≈ p/q that the discriminator
+      implies, Hjelm et al. 2018; with `log_z` E_Q[(log w − log Z)²].
+    - `least_squares`: ½E_Q[(F − c)²], Mao et al. 2017.
+    - `hinge`, `wasserstein`: −E_Q[F].
+    - `relativistic`: E[sp(F(x) − F(G(z)))] over pairs with real samples, Huang et al. 2024.
 
     Args:
         fake_logits: logits of generated samples, any shape and floating dtype.
-        loss: "saturating" or "non_saturating".
-        divergence: the divergence that the discriminator's loss estimates: "gan".
-        output: that divergence's output activation ν: "nowozin".
+        loss: one of the above.
+        divergence: the loss that the discriminator minimises. The first three follow from it and
+            ask for an f-divergence; the others do not depend on it.
+        output: that divergence's output activation ν, "nowozin" or "log_ratio".
         impl: "auto", "triton" or "torch", see `kernels.explain`.
+        c: target of the logits, for "least_squares".
+        log_z: log Z of "boundary_seeking", a number or a 0-d tensor on the logits' device, a
+            constant for the gradient; `update_log_z` maintains it.
+        real_logits: logits of as many real samples, for "relativistic".
+        reduction: "mean", "sum" or "none": the terms in the logits' shape (for "relativistic" in
+            the real logits').
+        fake_weights: a constant factor of each term, as in `discriminator_loss`.
+        return_statistics: also return `GeneratorStatistics`; nothing is synchronised.
 
     Returns:
         The loss, a scalar: computed in and returned as float32, float64 for float64 logits. NaN
-        when there are no logits, as torch's mean.
+        when there are no logits, as torch's mean. With `return_statistics` a pair of it and the
+        statistics.
 
     Raises:
-        ValueError: unknown `loss`, `divergence`, `output` or `impl`.
-        TypeError: logits that are not a floating-point tensor.
+        ValueError: unknown `loss`, `divergence`, `output`, `impl` or `reduction`, a loss that the
+            divergence does not define (`boundary_seeking` for `total_variation`, and for `pearson`
+            with "nowozin"), an option that the loss does not have or real logits that it needs,
+            tensors on different devices, or weights of another shape.
+        TypeError: logits or weights that are not floating-point tensors.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
+    if reduction == "mean" and log_z is real_logits is fake_weights is None and c == 1.0:
+        mean = _QUICK_GENERATORS.get((loss, divergence, output))
+        if mean is not None and quick.applies(fake_logits, fake_logits, impl):
+            quickly = mean(fake_logits)
+            if not return_statistics:
+                return quickly
+            samples = Samples(None, fake_logits)
+            return quickly, _of_generator(measure(samples, GENERATORS[loss, divergence, output]))
+    objective = generator_objective(loss, divergence, output, c)
     _check_logits(fake_logits, "fake_logits")
-    return _GENERATOR.run(impl, fake_logits, loss, divergence, output)
+    if objective.paired:
+        if real_logits is None:
+            raise ValueError(f"real_logits is None: loss={loss!r} compares with real samples")
+        _check_logits(real_logits, "real_logits")
+        _check_device(real_logits, "real_logits", fake_logits)
+        _check_pairs(real_logits, fake_logits, loss)
+    elif real_logits is not None:
+        raise ValueError(f"real_logits: only loss='relativistic' reads them, not loss={loss!r}")
+    check_reduction(reduction)
+    if fake_weights is not None:
+        fake_weights = _weights(fake_weights, "fake_weights", fake_logits)
+    if log_z is not None:
+        objective, log_z = _centred(objective, log_z, loss, fake_logits)
+    value, measured = _GENERATOR.run(
+        impl,
+        fake_logits,
+        real_logits,
+        None,
+        fake_weights,
+        log_z,
+        objective,
+        reduction,
+        return_statistics,
+    )
+    assert isinstance(value, Tensor)
+    return value if measured is None else (value, _of_generator(measured))
 
 
-def _check_logits(logits: Tensor, argument: str) -> None:
+def _of_generator(measured: Measured) -> GeneratorStatistics:
+    _, fake_logit, _, _, *others = measured
+    return GeneratorStatistics(fake_logit, *others)  # type: ignore[arg-type]
+
+
+def _centred(
+    objective: Objective, log_z: Tensor | float, loss: str, fake_logits: Tensor
+) -> tuple[Objective, Tensor | None]:
+    """The objective with log Z taken off: at once for a number, later for a tensor."""
+    if loss != "boundary_seeking":
+        raise ValueError(f"log_z: only loss='boundary_seeking' has a centre, not loss={loss!r}")
+    if not isinstance(log_z, Tensor):
+        term: Term = objective.fake
+        return objective._replace(fake=term._replace(shift=term.shift - log_z)), None
+    if log_z.dim() != 0:
+        raise ValueError(f"log_z has shape {list(log_z.shape)}: expected a number or a 0-d tensor")
+    _check_device(log_z, "log_z", fake_logits)
+    return objective, log_z.detach()
+
+
+def _check_logits(logits: Tensor, argument: str, what: str = "logits") -> None:
     if not isinstance(logits, Tensor):
-        raise TypeError(f"{argument} is a {type(logits).__name__}: it must be a tensor of logits")
+        raise TypeError(f"{argument} is a {type(logits).__name__}: it must be a tensor of {what}")
     if not logits.is_floating_point():
         raise TypeError(
-            f"{argument} has dtype {logits.dtype}: logits must be floating point "
+            f"{argument} has dtype {logits.dtype}: {what} must be floating point "
             "(float16, bfloat16, float32 or float64)"
         )
 
 
-def _widen(logits: Tensor) -> Tensor:
-    return logits if logits.dtype in _WIDE else logits.float()
-
-
-def _discriminator_torch(
-    real_logits: Tensor, fake_logits: Tensor, loss: str, output: str, return_statistics: bool
-) -> tuple[Tensor, DiscriminatorStatistics | None]:
-    row = discriminator_row(loss, output)
-    real, fake = _widen(real_logits), _widen(fake_logits)
-    value = row.fake(fake).mean() - row.real(real).mean()
-    if not return_statistics:
-        return value, None
-    with torch.no_grad():
-        statistics = DiscriminatorStatistics(
-            real_logit=real.mean(),
-            fake_logit=fake.mean(),
-            real_accuracy=(real > row.threshold).to(real.dtype).mean(),
-            fake_accuracy=(fake <= row.threshold).to(fake.dtype).mean(),
+def _check_device(tensor: Tensor, argument: str, fake_logits: Tensor) -> None:
+    if tensor.device != fake_logits.device:
+        raise ValueError(
+            f"{argument} on {tensor.device}, but fake_logits on {fake_logits.device}: "
+            "all must be on one device"
         )
-    return value, statistics
 
 
-def _generator_torch(fake_logits: Tensor, loss: str, divergence: str, output: str) -> Tensor:
-    gain = generator_gain(loss, divergence, output)
-    return -gain(_widen(fake_logits)).mean()
+def _check_pairs(real_logits: Tensor, fake_logits: Tensor, loss: str) -> None:
+    if real_logits.numel() != fake_logits.numel():
+        raise ValueError(
+            f"loss={loss!r} compares pairs, but there are {real_logits.numel()} real_logits and "
+            f"{fake_logits.numel()} fake_logits: expected as many"
+        )
 
 
-_DISCRIMINATOR = register(Operator("discriminator_loss", _discriminator_torch))
-_GENERATOR = register(Operator("generator_loss", _generator_torch))
+def check_reduction(reduction: str) -> None:
+    """Raise ValueError for an unknown reduction."""
+    if reduction not in REDUCTIONS:
+        known = ", ".join(map(repr, REDUCTIONS))
+        raise ValueError(f"reduction={reduction!r} is not known; known are {known}")
+
+
+def _weights(weights: Tensor, argument: str, logits: Tensor) -> Tensor:
+    """Weights in the logits' shape, constants."""
+    _check_logits(weights, argument, "weights")
+    _check_device(weights, argument, logits)
+    try:
+        return weights.detach().expand(logits.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"{argument} has shape {list(weights.shape)}: expected one that broadcasts to the "
+            f"logits' shape {list(logits.shape)}"
+        ) from None
+
+
+def _load_triton() -> Callable[..., tuple[Losses, Measured | None]]:
+    from .fused import losses_triton
+
+    return losses_triton
+
+
+def _supports(fake: Tensor, real: Tensor | None, *_: Any) -> str | None:
+    """Why the kernels cannot compute a call, or None."""
+    for name, each in (("fake_logits", fake), ("real_logits", real)):
+        if each is not None and each.dtype == torch.float64:
+            return f"{name} are float64, and the kernels compute in float32"
+    if not torch.compiler.is_compiling():
+        if torch._C._are_functorch_transforms_active():
+            return "a transform of torch.func looks inside the operator"
+        if forward_ad._current_level >= 0:
+            return "forward-mode differentiation looks inside the operator"
+    return None
+
+
+_TRITON = TritonImplementation(
+    load=_load_triton,
+    scope="float16, bfloat16 and float32 logits of any shape, every loss",
+    supports=_supports,
+    # One launch against a dozen: not known to be slower at any size.
+    pays=lambda *_: None,
+)
+_DISCRIMINATOR = register(Operator("discriminator_loss", losses_torch, _TRITON))
+_GENERATOR = register(Operator("generator_loss", losses_torch, _TRITON))
+
+_QUICK_DISCRIMINATORS = {key: quick.mean_of_both(each) for key, each in DISCRIMINATORS.items()}
+_QUICK_GENERATORS = {
+    key: quick.mean_of_fake(each) for key, each in GENERATORS.items() if not each.paired
+}

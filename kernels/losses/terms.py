@@ -8,20 +8,79 @@ An f-divergence gives the discriminator the bound
 to maximise, where ν, the output activation, maps a logit into the domain of f*. A row holds ν(F)
 and the composition f*(ν(F)), never f* by itself: only the composition is stable.
 
-The terms take floating-point tensors of any shape and work elementwise in the dtype they are
-given; they are differentiable to any order.
+Every term is an affine function of one of the few curves of `curves.py` of an affine function of
+the logit, `scale·curve(rate·F + shift) + offset`: a row is data, which the PyTorch and the Triton
+implementation both read. The terms work elementwise on floating-point tensors of any shape, in
+the dtype they are given, and are differentiable to any order.
+
+`python -m kernels.losses` prints the table.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
-from operator import attrgetter
+from typing import NamedTuple
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
-Term = Callable[[Tensor], Tensor]
+from .curves import (
+    EXPONENTIAL,
+    IDENTITY,
+    LOG_SIGMOID,
+    PARABOLA,
+    SOFTPLUS,
+    TANH,
+    Curve,
+)
+
+
+class Affine(NamedTuple):
+    """F ↦ rate·F + shift."""
+
+    rate: float = 1.0
+    shift: float = 0.0
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The value for each logit, in as few operations as it takes."""
+        if self.rate == 1.0:
+            return logits if self.shift == 0.0 else logits + self.shift
+        if self.rate == -1.0:
+            # torch.rsub and not `shift - logits`, which takes a way through Python.
+            return -logits if self.shift == 0.0 else torch.rsub(logits, self.shift)
+        scaled = logits * self.rate
+        return scaled if self.shift == 0.0 else scaled + self.shift
+
+
+class Term(NamedTuple):
+    """F ↦ scale·curve(rate·F + shift) + offset."""
+
+    curve: Curve
+    rate: float = 1.0
+    shift: float = 0.0
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def argument(self, logits: Tensor) -> Tensor:
+        """rate·F + shift: what the curve is taken of."""
+        return Affine(self.rate, self.shift)(logits)
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The term of each logit."""
+        return self.finish(self.curve.value(self.argument(logits)))
+
+    def finish(self, value: Tensor) -> Tensor:
+        """scale·value + offset, for a value of the curve or a mean of such."""
+        if self.scale == -1.0:
+            return -value if self.offset == 0.0 else self.offset - value
+        if self.scale != 1.0:
+            value = value * self.scale
+        return value if self.offset == 0.0 else value + self.offset
+
+    def negated(self) -> "Term":
+        """F ↦ −(this term)."""
+        # 0.0 − x and not −x: no −0.0, which would print its sign.
+        return self._replace(scale=-self.scale, offset=0.0 - self.offset)
 
 
 @dataclass(frozen=True)
@@ -29,20 +88,21 @@ class OutputActivation:
     """One choice of ν for one divergence.
 
     Attributes:
-        name: "nowozin" for the activations of the f-GAN paper.
-        formula: ν(F) and f*(ν(F)), as text.
+        name: "nowozin" for the activations of the f-GAN paper, "log_ratio" for those of the BGAN
+            paper, with which F estimates log p/q.
         source: paper and table.
         value: F ↦ ν(F).
         conjugate: F ↦ f*(ν(F)).
+        log_weight: F ↦ log w, where w = (∂f*/∂T)(ν(F)) estimates p/q; or why there is none.
         threshold: the logit at which ν(F) = f'(1); above it a sample is taken for real.
     """
 
     name: str
-    formula: str
     source: str
     value: Term
     conjugate: Term
-    threshold: float
+    log_weight: Affine | str
+    threshold: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,149 +125,178 @@ class Divergence:
 
 
 @dataclass(frozen=True)
-class DiscriminatorLoss:
-    """What a discriminator minimises: E_Q[fake(F)] − E_P[real(F)].
+class Row:
+    """A row of the table of one player's losses that do not follow from an f-divergence."""
 
-    Attributes:
-        name: as `loss=` takes it.
-        formula: the loss, as text.
-        source: paper and equation.
-        real: the term whose mean over real samples is maximised.
-        fake: the term whose mean over generated samples is minimised.
-        threshold: the logit above which a sample is taken for real.
-    """
-
-    name: str
     formula: str
     source: str
-    real: Term
-    fake: Term
-    threshold: float
 
 
-@dataclass(frozen=True)
-class GeneratorLoss:
-    """What a generator minimises: −E_Q[gain(F)], where gain follows from the divergence's ν.
-
-    Attributes:
-        name: as `loss=` takes it.
-        formula: the loss, as text.
-        source: paper and equation.
-        gain: output activation ↦ the term whose mean over generated samples is maximised.
-    """
-
-    name: str
-    formula: str
-    source: str
-    gain: Callable[[OutputActivation], Term]
+_LOG2 = math.log(2)
+_NOWOZIN = "Nowozin et al. 2016, table 2"
+_BGAN = "Hjelm et al. 2018, section 2"
+_NEGATIVE = (
+    "with output='nowozin' its weight w = F/2 + 1 can be negative and has no logarithm; "
+    "output='log_ratio' has one"
+)
+_CONSTANT = "its weight w = ∂f*/∂T is the constant 1: there is no boundary to seek"
+_F = Affine()
 
 
-def softplus(x: Tensor) -> Tensor:
-    """log(1 + eˣ), exact in float64 too."""
-    # torch replaces sp(x) by x above its threshold, 20 by default: wrong by 2e-9 there, which
-    # float64 sees. Above 40 the difference is below the spacing of float64.
-    return F.softplus(x, threshold=40.0)
+def _outputs(*activations: OutputActivation) -> dict[str, OutputActivation]:
+    return {activation.name: activation for activation in activations}
 
 
-DIVERGENCES: dict[str, Divergence] = {
-    "gan": Divergence(
-        name="gan",
-        formula="f(u) = u log u − (u+1) log(u+1)",
-        source="Goodfellow et al. 2014, eq. 1; Nowozin et al. 2016, tables 1 and 6",
-        level=-math.log(2),
-        outputs={
-            "nowozin": OutputActivation(
-                name="nowozin",
-                formula="ν(F) = −sp(−F), f*(ν(F)) = sp(F)",
-                source="Nowozin et al. 2016, table 2",
-                value=F.logsigmoid,
-                conjugate=softplus,
-                threshold=0.0,
+def _divergences(*rows: Divergence) -> dict[str, Divergence]:
+    return {row.name: row for row in rows}
+
+
+DIVERGENCES: dict[str, Divergence] = _divergences(
+    Divergence(
+        "gan",
+        "u log u − (u+1) log(u+1)",
+        "Goodfellow et al. 2014, eq. 1; Nowozin et al. 2016, tables 1 and 6",
+        -_LOG2,
+        _outputs(
+            OutputActivation("nowozin", _NOWOZIN, Term(LOG_SIGMOID), Term(SOFTPLUS), _F),
+            OutputActivation("log_ratio", _BGAN, Term(LOG_SIGMOID), Term(SOFTPLUS), _F),
+        ),
+    ),
+    Divergence(
+        "jensen_shannon",
+        "u log u − (u+1) log((u+1)/2)",
+        "Nowozin et al. 2016, tables 1 and 6",
+        0.0,
+        _outputs(
+            *(
+                OutputActivation(
+                    name,
+                    source,
+                    Term(LOG_SIGMOID, offset=_LOG2),
+                    Term(SOFTPLUS, offset=-_LOG2),
+                    _F,
+                )
+                for name, source in (("nowozin", _NOWOZIN), ("log_ratio", _BGAN))
+            )
+        ),
+    ),
+    Divergence(
+        "kl",
+        "u log u",
+        "Nowozin et al. 2016, tables 1 and 6",
+        1.0,
+        _outputs(
+            OutputActivation(
+                "nowozin",
+                _NOWOZIN,
+                Term(IDENTITY),
+                Term(EXPONENTIAL, shift=-1.0),
+                Affine(shift=-1.0),
+                threshold=1.0,
             ),
-        },
+            OutputActivation("log_ratio", _BGAN, Term(IDENTITY, offset=1.0), Term(EXPONENTIAL), _F),
+        ),
+    ),
+    Divergence(
+        "reverse_kl",
+        "−log u",
+        "Nowozin et al. 2016, tables 1 and 6",
+        -1.0,
+        _outputs(
+            *(
+                OutputActivation(
+                    name,
+                    source,
+                    Term(EXPONENTIAL, rate=-1.0, scale=-1.0),
+                    Term(IDENTITY, offset=-1.0),
+                    _F,
+                )
+                for name, source in (("nowozin", _NOWOZIN), ("log_ratio", _BGAN))
+            )
+        ),
+    ),
+    Divergence(
+        "pearson",
+        "(u−1)²",
+        "Nowozin et al. 2016, tables 1 and 6",
+        0.0,
+        _outputs(
+            OutputActivation("nowozin", _NOWOZIN, Term(IDENTITY), Term(PARABOLA), _NEGATIVE),
+            OutputActivation(
+                "log_ratio",
+                _BGAN,
+                Term(EXPONENTIAL, scale=2.0, offset=-2.0),
+                Term(EXPONENTIAL, rate=2.0, offset=-1.0),
+                _F,
+            ),
+        ),
+    ),
+    Divergence(
+        "squared_hellinger",
+        "(√u−1)²",
+        "Nowozin et al. 2016, tables 1 and 6",
+        0.0,
+        _outputs(
+            OutputActivation(
+                "nowozin",
+                _NOWOZIN,
+                Term(EXPONENTIAL, rate=-1.0, scale=-1.0, offset=1.0),
+                Term(EXPONENTIAL, offset=-1.0),
+                Affine(rate=2.0),  # w = 1/(1−T)² with 1 − T = e^−F
+            ),
+            OutputActivation(
+                "log_ratio",
+                _BGAN,
+                Term(EXPONENTIAL, rate=-0.5, scale=-1.0, offset=1.0),
+                Term(EXPONENTIAL, rate=0.5, offset=-1.0),
+                _F,
+            ),
+        ),
+    ),
+    Divergence(
+        "total_variation",
+        "½·|u−1|",
+        "Nowozin et al. 2016, tables 1 and 6",
+        0.0,
+        _outputs(
+            OutputActivation(
+                "nowozin", _NOWOZIN, Term(TANH, scale=0.5), Term(TANH, scale=0.5), _CONSTANT
+            ),
+        ),
+    ),
+)
+
+# The terms of those that follow from no f-divergence are in `objectives.py`: some have parameters.
+DISCRIMINATOR_LOSSES: dict[str, Row] = {
+    **{
+        name: Row("E_Q[f*(ν(F))] − E_P[ν(F)]", "Nowozin et al. 2016, eq. 4") for name in DIVERGENCES
+    },
+    "least_squares": Row("½ E_P[(F−b)²] + ½ E_Q[(F−a)²]", "Mao et al. 2017, eq. 2"),
+    "hinge": Row("E_P[relu(1−F)] + E_Q[relu(1+F)]", "Lim & Ye 2017, section 3"),
+    "wasserstein": Row("E_Q[F] − E_P[F]", "Arjovsky et al. 2017, eq. 2"),
+    "relativistic": Row(
+        "E[sp(−(F(x) − F(G(z))))] over pairs",
+        "Jolicoeur-Martineau 2019, section 4; Huang et al. 2024, eq. 2",
     ),
 }
+"""By name; the first ones are the divergences."""
 
-GENERATOR_LOSSES: dict[str, GeneratorLoss] = {
-    "saturating": GeneratorLoss(
-        name="saturating",
-        formula="−E_Q[f*(ν(F))]",
-        source="Goodfellow et al. 2014, eq. 1; Nowozin et al. 2016, eq. 4",
-        gain=attrgetter("conjugate"),
+GENERATOR_LOSSES: dict[str, Row] = {
+    "saturating": Row(
+        "−E_Q[f*(ν(F))]", "Goodfellow et al. 2014, eq. 1; Nowozin et al. 2016, eq. 4"
     ),
-    "non_saturating": GeneratorLoss(
-        name="non_saturating",
-        formula="−E_Q[ν(F)]",
-        source="Goodfellow et al. 2014, section 3; Nowozin et al. 2016, section 3.2",
-        gain=attrgetter("value"),
+    "non_saturating": Row(
+        "−E_Q[ν(F)]", "Goodfellow et al. 2014, section 3; Nowozin et al. 2016, section 3.2"
+    ),
+    "boundary_seeking": Row(
+        "E_Q[(log w)²]; centred E_Q[(log w − log Z)²]", "Hjelm et al. 2018, section 3"
+    ),
+    "least_squares": Row("½ E_Q[(F−c)²]", "Mao et al. 2017, eq. 2"),
+    "hinge": Row("−E_Q[F]", "Lim & Ye 2017, section 3"),
+    "wasserstein": Row("−E_Q[F]", "Arjovsky et al. 2017, theorem 3"),
+    "relativistic": Row(
+        "E[sp(F(x) − F(G(z)))] over pairs",
+        "Jolicoeur-Martineau 2019, section 4; Huang et al. 2024, eq. 2",
     ),
 }
-
-
-def _bound(divergence: Divergence, output: OutputActivation) -> DiscriminatorLoss:
-    """The discriminator's side of an f-divergence: minus the variational bound."""
-    return DiscriminatorLoss(
-        name=divergence.name,
-        formula="E_Q[f*(ν(F))] − E_P[ν(F)]",
-        source="Nowozin et al. 2016, eq. 4",
-        real=output.value,
-        fake=output.conjugate,
-        threshold=output.threshold,
-    )
-
-
-DISCRIMINATOR_LOSSES: dict[tuple[str, str], DiscriminatorLoss] = {
-    (divergence.name, output.name): _bound(divergence, output)
-    for divergence in DIVERGENCES.values()
-    for output in divergence.outputs.values()
-}
-"""By loss and output activation."""
-
-_GAINS: dict[tuple[str, str, str], Term] = {
-    (loss.name, divergence.name, output.name): loss.gain(output)
-    for loss in GENERATOR_LOSSES.values()
-    for divergence in DIVERGENCES.values()
-    for output in divergence.outputs.values()
-}
-
-
-def discriminator_row(loss: str, output: str) -> DiscriminatorLoss:
-    """The discriminator's row of the table.
-
-    Raises:
-        ValueError: no such loss, or it has no such output activation.
-    """
-    row = DISCRIMINATOR_LOSSES.get((loss, output))
-    if row is None:
-        losses = [name for name, _ in DISCRIMINATOR_LOSSES]
-        _check(losses, loss, "loss", "discriminator losses")
-        outputs = [name for of, name in DISCRIMINATOR_LOSSES if of == loss]
-        raise _unknown(outputs, output, "output", f"output activations of {loss!r}")
-    return row
-
-
-def generator_gain(loss: str, divergence: str, output: str) -> Term:
-    """F ↦ the term whose mean over generated samples the generator maximises.
-
-    Raises:
-        ValueError: no such loss or divergence, or it has no such output activation.
-    """
-    gain = _GAINS.get((loss, divergence, output))
-    if gain is None:
-        _check(GENERATOR_LOSSES, loss, "loss", "generator losses")
-        _check(DIVERGENCES, divergence, "divergence", "divergences")
-        outputs = DIVERGENCES[divergence].outputs
-        raise _unknown(outputs, output, "output", f"output activations of {divergence!r}")
-    return gain
-
-
-def _check(known: Iterable[str], name: str, argument: str, what: str) -> None:
-    if name not in known:
-        raise _unknown(known, name, argument, what)
-
-
-def _unknown(known: Iterable[str], name: str, argument: str, what: str) -> ValueError:
-    names = sorted(set(known))
-    message = f"{argument}={name!r} is not known; known {what}: {', '.join(names)}"
-    nearest = get_close_matches(str(name), names, n=1)
-    return ValueError(f"{message}. Did you mean {nearest[0]!r}?" if nearest else message)
+"""By name; the first three follow from the discriminator's divergence."""

@@ -35,7 +35,8 @@ USE_EVERYTHING = """
 
 
 def run(code: str, folder: Path, *, package_on_path: bool) -> str:
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "FUSEDGAN_IMPL")}
+    unset = ("PYTHONPATH", "FUSEDGAN_IMPL", "TRITON_INTERPRET")
+    environment = {k: v for k, v in os.environ.items() if k not in unset}
     if package_on_path:
         environment["PYTHONPATH"] = str(PACKAGE.parent)
     process = subprocess.run(
