@@ -46,6 +46,7 @@ class Case:
         num_stages: of the software pipeline.
         tensor_cores: whether it must use them.
         architectures: for which it is meant.
+        fp_fusion: whether multiplications and additions may be contracted.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Case:
     num_stages: int = 3
     tensor_cores: bool = False
     architectures: tuple[int, ...] = ARCHITECTURES
+    fp_fusion: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,11 @@ def compile_case(case: Case, architecture: int) -> Resources:
     compiled = triton.compile(
         source,
         target=GPUTarget("cuda", architecture, _WARP),
-        options={"num_warps": case.num_warps, "num_stages": case.num_stages},
+        options={
+            "num_warps": case.num_warps,
+            "num_stages": case.num_stages,
+            "enable_fp_fusion": case.fp_fusion,
+        },
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"

@@ -8,21 +8,64 @@ The folder depends on torch alone (triton when it is there) and works when copie
 project under another name.
 """
 
-from .conv_transpose import ConvBlock, ConvTransposeBlock, conv2d, conv_transpose2d
+from .conv_transpose import (
+    BatchNormActivation,
+    ConvBlock,
+    ConvTransposeBlock,
+    FusedSequential,
+    chain,
+    conv2d,
+    conv_transpose2d,
+    conv_transpose2d_weight_grad,
+)
 from .dispatch import ImplUnavailableError, explain, use_impl
-from .losses import DiscriminatorStatistics, discriminator_loss, generator_loss
+from .losses import (
+    DiscriminatorLoss,
+    DiscriminatorStatistics,
+    GeneratorLoss,
+    GeneratorStatistics,
+    discriminator_loss,
+    generator_loss,
+    update_log_z,
+)
+from .policy_gradient import (
+    Samples,
+    effective_sample_size,
+    log_normaliser,
+    log_prob,
+    normalised_weights,
+    sample_bernoulli,
+    sample_categorical,
+    weighted_log_prob,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchNormActivation",
     "ConvBlock",
     "ConvTransposeBlock",
+    "DiscriminatorLoss",
     "DiscriminatorStatistics",
+    "FusedSequential",
+    "GeneratorLoss",
+    "GeneratorStatistics",
     "ImplUnavailableError",
+    "Samples",
+    "chain",
     "conv2d",
     "conv_transpose2d",
+    "conv_transpose2d_weight_grad",
     "discriminator_loss",
+    "effective_sample_size",
     "explain",
     "generator_loss",
+    "log_normaliser",
+    "log_prob",
+    "normalised_weights",
+    "sample_bernoulli",
+    "sample_categorical",
+    "update_log_z",
     "use_impl",
+    "weighted_log_prob",
 ]

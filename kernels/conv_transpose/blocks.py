@@ -1,43 +1,30 @@
 """Convolution, batch normalisation and activation as one module and one operator."""
 
-from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..dispatch import Operator, check_impl, register
-from .functions import NEGATIVE_SLOPE, activate, check_activation, check_tensors
-from .products import convolve, spread
+from ..dispatch import Operator, TritonImplementation, check_impl, register
+from . import triton_choice
+from .activations import NEGATIVE_SLOPE, check_activation
+from .functions import check_tensors
+from .normalisation import BatchNorm
+from .stages import Stage, run_stages
 
 NORMS = ("batch", "none")
 
 
-class BatchNorm(NamedTuple):
-    """What a batch normalisation is at one call, as `torch.nn.functional.batch_norm` takes it.
+class Block(nn.Module):
+    """A k4 s2 p1 convolution, its normalisation and its activation under a Sequential's names.
 
     Attributes:
-        weight: γ, [Cout], or None for 1.
-        bias: β, [Cout], or None for 0.
-        running_mean: [Cout], or None; updated in place when `training`.
-        running_var: [Cout], or None; updated in place when `training`.
-        training: normalise by the batch's statistics rather than the running ones.
-        momentum: weight of the batch's statistics in the running ones.
-        eps: added to the variance.
+        transposed: whether the convolution is.
+        activation: its name, or None.
+        normalised: whether the block was made with a normalisation.
+        impl: which implementation is asked for.
     """
-
-    weight: Tensor | None
-    bias: Tensor | None
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    training: bool
-    momentum: float
-    eps: float
-
-
-class _Block(nn.Module):
-    """A k4 s2 p1 convolution, its normalisation and its activation under a Sequential's names."""
 
     transposed: ClassVar[bool]
 
@@ -70,18 +57,51 @@ class _Block(nn.Module):
             ValueError: batch statistics over a single value per channel.
             ImplUnavailableError: Triton is asked for where it cannot run.
         """
-        weight, bias = self.convolution.weight, self.convolution.bias
-        check_tensors(x, weight, bias, transposed=self.transposed)
-        run = _CONV_TRANSPOSE_BLOCK.run if self.transposed else _CONV_BLOCK.run
+        self.check(x)
         norm = self.norm
-        if norm is None:
-            return run(self.impl, x, weight, bias, None, self.activation)
-        if not isinstance(norm, nn.BatchNorm2d):  # exchanged, for SyncBatchNorm say
-            y: Tensor = norm(run(self.impl, x, weight, bias, None, None))
+        if not self.known:  # exchanged, for SyncBatchNorm say
+            assert norm is not None
+            y: Tensor = norm(self._run(x, self.stage()._replace(activation=None)))
             return y if self.activation is None else self.get_submodule("2")(y)
-        if not self.transposed and _by_the_batch(norm):
+        stage = self.stage()
+        self.count_batch()
+        return self._run(x, stage)
+
+    def _run(self, x: Tensor, stage: Stage) -> Tensor:
+        return operator_of(stage).run(self.impl, x, [stage])
+
+    @property
+    def known(self) -> bool:
+        """Whether the block is a single `Stage`: its normalisation is none or batch's."""
+        return self.norm is None or isinstance(self.norm, nn.BatchNorm2d)
+
+    def check(self, x: Tensor) -> None:
+        """Raise what `forward` would for this x, of which only shape, dtype and device are read."""
+        check_tensors(x, self.convolution.weight, self.convolution.bias, transposed=self.transposed)
+        if (
+            isinstance(self.norm, nn.BatchNorm2d)
+            and not self.transposed
+            and by_the_batch(self.norm)
+        ):
             _check_several_values(x)
-        return run(self.impl, x, weight, bias, _batch_norm(norm), self.activation)
+
+    def stage(self) -> Stage:
+        """What the block computes at this call, where it is `known`."""
+        norm = batch_norm_of(self.norm) if isinstance(self.norm, nn.BatchNorm2d) else None
+        weight, bias = self.convolution.weight, self.convolution.bias
+        return Stage(weight, bias, norm, self.activation, self.transposed)
+
+    def count_batch(self) -> None:
+        """Count a batch that will move the running statistics."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            count_batch(self.norm)
+
+    def out_shape(self, shape: Sequence[int]) -> tuple[int, int, int, int]:
+        """[N, Cout, …] of the result for an input of `shape` [N, Cin, H, W]."""
+        n, _, height, width = shape
+        if self.transposed:
+            return n, self.convolution.out_channels, 2 * height, 2 * width
+        return n, self.convolution.out_channels, height // 2, width // 2
 
     @property
     def convolution(self) -> nn.Conv2d | nn.ConvTranspose2d:
@@ -94,10 +114,11 @@ class _Block(nn.Module):
         return self._modules["1"] if self.normalised else None
 
     def extra_repr(self) -> str:
+        """What `repr` says of the layer."""
         return f"impl={self.impl!r}"
 
 
-class ConvTransposeBlock(_Block):
+class ConvTransposeBlock(Block):
     """ConvTranspose2d(kernel 4, stride 2, padding 1), batch normalisation, activation.
 
     [N, Cin, H, W] ↦ [N, Cout, 2H, 2W]. Computes what
@@ -143,7 +164,7 @@ class ConvTransposeBlock(_Block):
         )
 
 
-class ConvBlock(_Block):
+class ConvBlock(Block):
     """Conv2d(kernel 4, stride 2, padding 1), batch normalisation, activation.
 
     [N, Cin, H, W] ↦ [N, Cout, ⌊H/2⌋, ⌊W/2⌋]. Computes what
@@ -212,82 +233,86 @@ def _check_several_values(x: Tensor) -> None:
         )
 
 
-def _by_the_batch(layer: nn.BatchNorm2d) -> bool:
+def by_the_batch(layer: nn.BatchNorm2d) -> bool:
     """Whether the layer normalises by the batch's own statistics."""
     return layer.training or (layer.running_mean is None and layer.running_var is None)
 
 
-def _batch_norm(layer: nn.BatchNorm2d) -> BatchNorm:
-    """The layer's state at this call; counts the batch, as the layer itself would."""
-    tracks = layer.training and layer.track_running_stats
-    momentum = 0.0 if layer.momentum is None else layer.momentum
-    if tracks and layer.num_batches_tracked is not None:
+def count_batch(layer: nn.BatchNorm2d) -> None:
+    """Count a batch that moves the layer's running statistics, as its own forward does."""
+    if layer.training and layer.track_running_stats and layer.num_batches_tracked is not None:
         layer.num_batches_tracked.add_(1)
-        if layer.momentum is None:  # a cumulative average
-            momentum = 1.0 / float(layer.num_batches_tracked)
+
+
+def batch_norm_of(layer: nn.BatchNorm2d) -> BatchNorm:
+    """The layer's state at this call, before or after the batch is counted."""
+    tracks = layer.training and layer.track_running_stats
     stored = tracks or not layer.training
-    mean = layer.running_mean if stored else None
-    var = layer.running_var if stored else None
-    training = _by_the_batch(layer)
-    return BatchNorm(layer.weight, layer.bias, mean, var, training, momentum, layer.eps)
-
-
-def _block_torch(
-    product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
-    out_dim: int,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    norm: BatchNorm | None,
-    activation: str | None,
-) -> Tensor:
-    if norm is None:
-        return activate(product(x, weight, bias), activation)
-    if not norm.training:
-        weight, bias = _fold(weight, bias, norm, out_dim)
-        return activate(product(x, weight, bias), activation)
-    y = F.batch_norm(
-        product(x, weight, bias),
-        norm.running_mean,
-        norm.running_var,
-        norm.weight,
-        norm.bias,
-        training=True,
-        momentum=norm.momentum,
-        eps=norm.eps,
+    batches = layer.num_batches_tracked if tracks else None
+    momentum = layer.momentum
+    if momentum is None and batches is None:
+        momentum = 0.0
+    return BatchNorm(
+        layer.weight,
+        layer.bias,
+        layer.running_mean if stored else None,
+        layer.running_var if stored else None,
+        by_the_batch(layer),
+        momentum,
+        batches,
+        layer.eps,
     )
-    return activate(y, activation)
 
 
-def _fold(
-    weight: Tensor, bias: Tensor | None, norm: BatchNorm, out_dim: int
-) -> tuple[Tensor, Tensor]:
-    """γ (W∗x + b − μ)/σ + β as one convolution: W·γ/σ, (b − μ)·γ/σ + β."""
-    mean, var = norm.running_mean, norm.running_var
-    assert mean is not None  # `training` is set where there are no running statistics
-    assert var is not None
-    scale = torch.rsqrt(var + norm.eps)
-    if norm.weight is not None:
-        scale = scale * norm.weight
-    shift = (-mean if bias is None else bias - mean) * scale
-    if norm.bias is not None:
-        shift = shift + norm.bias
-    shape = [1, 1, 1, 1]
-    shape[out_dim] = -1
-    return (weight * scale.view(shape)).to(weight.dtype), shift.to(weight.dtype)
+# --- the operators ---
 
 
-def _conv_transpose_block_torch(
-    x: Tensor, weight: Tensor, bias: Tensor | None, norm: BatchNorm | None, activation: str | None
-) -> Tensor:
-    return _block_torch(spread, 1, x, weight, bias, norm, activation)
+def _load() -> Callable[..., Tensor]:
+    from .triton_blocks import run_stages as run
+
+    return run
 
 
-def _conv_block_torch(
-    x: Tensor, weight: Tensor, bias: Tensor | None, norm: BatchNorm | None, activation: str | None
-) -> Tensor:
-    return _block_torch(convolve, 0, x, weight, bias, norm, activation)
+def _obstacle(x: Tensor, stages: Sequence[Stage]) -> str | None:
+    """Why Triton cannot compute these stages of x, or None."""
+    weights = [stage.weight for stage in stages if stage.weight is not None]
+    found = (triton_choice.obstacle(x, weight) for weight in weights or [x])
+    return next(filter(None, found), None)
 
 
-_CONV_TRANSPOSE_BLOCK = register(Operator("conv_transpose_block", _conv_transpose_block_torch))
-_CONV_BLOCK = register(Operator("conv_block", _conv_block_torch))
+def _pays(x: Tensor, stages: Sequence[Stage]) -> str | None:
+    """Why "auto" takes PyTorch for these stages: one whose product the tables do not favour."""
+    if all(stage.weight is None for stage in stages):
+        return "no table says that a normalisation by itself is faster"
+    n, _, height, width = x.shape
+    for stage in stages:
+        if stage.weight is None:
+            continue
+        if not stage.transposed:
+            height, width = height // 2, width // 2
+        op, (b, a) = ("spread" if stage.transposed else "convolve"), stage.weight.shape[:2]
+        reason = triton_choice.pays(op, x, b, a, n * height * width)
+        if reason is not None:
+            return reason
+        if stage.transposed:
+            height, width = 2 * height, 2 * width
+    return None
+
+
+TRITON = TritonImplementation(
+    load=_load,
+    scope=triton_choice.SCOPE,
+    supports=_obstacle,
+    pays=_pays,
+    standing=triton_choice.standing,
+)
+CONV_TRANSPOSE_BLOCK = register(Operator("conv_transpose_block", run_stages, TRITON))
+CONV_BLOCK = register(Operator("conv_block", run_stages, TRITON))
+BATCH_NORM_ACTIVATION = register(Operator("batch_norm_activation", run_stages, TRITON))
+
+
+def operator_of(stage: Stage) -> Operator[[Tensor, Sequence[Stage]], Tensor]:
+    """The operator that a single stage is a call of."""
+    if stage.weight is None:
+        return BATCH_NORM_ACTIVATION
+    return CONV_TRANSPOSE_BLOCK if stage.transposed else CONV_BLOCK

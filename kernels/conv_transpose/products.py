@@ -38,6 +38,12 @@ def spread(y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _spread_op(*_autocast(y, weight, bias), size)
 
 
+def weight_grad(x: Tensor, y: Tensor) -> Tensor:
+    """∂/∂w ⟨convolve(x, w), y⟩, [B, A, 4, 4]."""
+    x, y = _autocast(x, y)  # type: ignore[assignment]
+    return _weight_grad_op(x, y) if _formulated_here(y) else _weight_grad(x, y)
+
+
 def _formulated_here(x: Tensor) -> bool:
     # The transforms of torch.func (vmap, jvp) know torch's operators, not the functions below.
     return (
@@ -49,9 +55,10 @@ def _formulated_here(x: Tensor) -> bool:
 
 def _autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
     """Cast as autocast does around torch's convolutions: everything but float64."""
-    if not torch.is_autocast_enabled("cpu"):
+    device = next(t.device.type for t in tensors if t is not None)
+    if not torch.is_autocast_enabled(device):
         return tensors
-    dtype = torch.get_autocast_dtype("cpu")
+    dtype = torch.get_autocast_dtype(device)
     return tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)
 
 

@@ -336,7 +336,10 @@ def test_one_value_per_channel() -> None:
 @pytest.mark.parametrize(
     ("block", "name"), [(ConvTransposeBlock, "conv_transpose_block"), (ConvBlock, "conv_block")]
 )
-def test_triton_is_not_there_yet(block: Block, name: str) -> None:
+def test_triton_needs_a_gpu_or_its_interpreter(
+    block: Block, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     x = torch.zeros(2, 3, 4, 4)
     with pytest.raises(kernels.ImplUnavailableError, match=f"{name}: .*the argument impl="):
         block(3, 4, impl="triton")(x)
@@ -345,3 +348,28 @@ def test_triton_is_not_there_yet(block: Block, name: str) -> None:
         pytest.raises(kernels.ImplUnavailableError, match=f"{name}: .*use_impl"),
     ):
         block(3, 4)(x)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_auto_stays_with_pytorch_on_the_cpu(block: Block) -> None:
+    x = torch.randn(2, 3, 4, 4)
+    automatic, torchs = block(3, 4, norm="batch"), block(3, 4, norm="batch", impl="torch")
+    torchs.load_state_dict(automatic.state_dict())
+    assert torch.equal(automatic(x), torchs(x))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_cumulative_average_compiles_as_one_graph(training: bool) -> None:
+    """Its divisor is a tensor: read on the host it would break the graph."""
+    torch.compiler.reset()
+    ours, _ = pair(ConvTransposeBlock, "batch", dtype=torch.float32)
+    norm = ours.norm
+    assert isinstance(norm, nn.BatchNorm2d)
+    norm.momentum = None
+    ours.train(training)
+    eager = copy.deepcopy(ours)
+    compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
+    for _ in range(2):
+        x = torch.randn(2, 6, 4, 4)
+        torch.testing.assert_close(compiled(x), eager(x), rtol=1e-5, atol=1e-5)
+    same_state(ours, eager)

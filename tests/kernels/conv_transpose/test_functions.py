@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import kernels
-from kernels import conv2d, conv_transpose2d
+from kernels import conv2d, conv_transpose2d, conv_transpose2d_weight_grad
 
 ACTIVATIONS: dict[str | None, Callable[[Tensor], Tensor]] = {
     None: lambda y: y,
@@ -212,7 +212,6 @@ X, UP, DOWN = torch.zeros(2, 3, 4, 4), torch.zeros(3, 5, 4, 4), torch.zeros(5, 3
 @pytest.mark.parametrize(
     ("x", "weight", "bias", "message"),
     [
-        (X, torch.zeros(3, 5, 3, 3), None, r"weight has shape \[3, 5, 3, 3\].*only kernel 4"),
         (X, torch.zeros(3, 5, 4), None, r"weight has shape \[3, 5, 4\]"),
         (X[0], UP, None, r"x has shape \[3, 4, 4\]: expected \[N, Cin, H, W\]"),
         (X[:, :2], UP, None, "x has 2 channels .* takes 3"),
@@ -258,5 +257,63 @@ def test_unknown_options() -> None:
             function(X, weight, None, "gelu")
         with pytest.raises(ValueError, match="impl: unknown implementation 'cudnn'"):
             function(X, weight, impl="cudnn")
-        with pytest.raises(kernels.ImplUnavailableError, match="no Triton implementation"):
-            function(X, weight, impl="triton")
+        with pytest.raises(ValueError, match="stride=0: expected integers of at least 1"):
+            function(X, weight, stride=0)
+        with pytest.raises(ValueError, match=r"padding=\(1, 1, 1\): expected an integer or two"):
+            function(X, weight, padding=(1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "geometry", "why"),
+    [
+        (3, {}, "the kernel is 3×3"),
+        (4, {"stride": 1}, r"stride is \(1, 1\)"),
+        (4, {"padding": (1, 0)}, r"padding is \(1, 0\)"),
+        (5, {"stride": (3, 2), "padding": 2, "dilation": 2}, "the kernel is 5×5"),
+        (4, {"dilation": 2}, r"dilation is \(2, 2\)"),
+        (4, {"groups": 2}, "groups is 2"),
+    ],
+)
+def test_other_geometries_are_torchs(kernel: int, geometry: dict[str, int], why: str) -> None:
+    groups = geometry.get("groups", 1)
+    x, bias = torch.randn(2, 4, 9, 8), torch.randn(6)
+    for ours, torchs, channels in (
+        (conv_transpose2d, F.conv_transpose2d, (4, 6 // groups)),
+        (conv2d, F.conv2d, (6, 4 // groups)),
+    ):
+        weight = torch.randn(*channels, kernel, kernel)
+        options = {"stride": 2, "padding": 1, **geometry}
+        expected = torch.relu(torchs(x, weight, bias, **options))
+        torch.testing.assert_close(ours(x, weight, bias, "relu", **geometry), expected)
+        with pytest.raises(kernels.ImplUnavailableError, match=f"{why}.*supports kernel 4"):
+            ours(x, weight, bias, impl="triton", **geometry)
+
+
+def test_output_padding_is_torchs() -> None:
+    expected = F.conv_transpose2d(X, UP, None, 2, 1, output_padding=1)
+    torch.testing.assert_close(conv_transpose2d(X, UP, output_padding=1), expected)
+    with pytest.raises(kernels.ImplUnavailableError, match=r"output_padding is \(1, 1\)"):
+        conv_transpose2d(X, UP, output_padding=1, impl="triton")
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_weight_gradient(odd: int) -> None:
+    x, grad = torch.randn(2, 3, 4, 5).double(), torch.randn(2, 6, 8 + odd, 10).double()
+    weight = torch.zeros(3, 6, 4, 4).double().requires_grad_()
+    F.conv_transpose2d(x, weight, None, 2, 1, output_padding=(odd, 0)).backward(grad)
+    torch.testing.assert_close(conv_transpose2d_weight_grad(x, grad), weight.grad)
+    leaves = x.requires_grad_(), grad.requires_grad_()
+    assert torch.autograd.gradcheck(conv_transpose2d_weight_grad, leaves, fast_mode=True)
+    assert torch.autograd.gradgradcheck(conv_transpose2d_weight_grad, leaves, fast_mode=True)
+
+
+def test_weight_gradient_of_what_does_not_fit() -> None:
+    grad = torch.zeros(2, 5, 8, 8)
+    with pytest.raises(RuntimeError, match=r"x has shape \[3, 4, 4\]: expected \[N, C, H, W\]"):
+        conv_transpose2d_weight_grad(X[0], grad)
+    with pytest.raises(RuntimeError, match=r"grad has shape .* expected \[2, Cout, 8, 8\]"):
+        conv_transpose2d_weight_grad(X, grad[:, :, :6])
+    with pytest.raises(RuntimeError, match=r"grad has dtype torch\.float64 and x torch\.float32"):
+        conv_transpose2d_weight_grad(X, grad.double())
+    with pytest.raises(RuntimeError, match="grad is on meta and x on cpu"):
+        conv_transpose2d_weight_grad(X, grad.to("meta"))

@@ -1,0 +1,96 @@
+"""What the launch configurations of an H200 should reach, by arithmetic: a prediction to test.
+
+    python -m benchmarks.conv_transpose_model
+
+For every bf16 entry of the table for sm_90, the time that each bound alone would take:
+
+- products: on the tensor cores at the rate of a large matrix product;
+- traffic: of tiles from L2 to shared memory, every tile of operands once a program and step;
+- drains: of the pipeline of loads, once a tap where a loop over channels, of more than one step, is
+  within one over taps, for each wave of programs;
+- memory: operands and result once.
+
+Products, traffic and memory overlap, drains do not: the prediction is the largest of the three and
+the drains. Roof is the larger of products and memory. The rates are assumptions, written below; the
+model knows neither L1 nor launch times, and has not been compared with a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+
+from benchmarks.report import print_table
+from kernels.conv_transpose import launch
+from kernels.conv_transpose.launch import Entry
+
+ARCHITECTURE = 90
+PROCESSORS = 132
+PRODUCTS = 780e12  # FLOP/s of a large bf16 matrix product
+MEMORY = 4.3e12  # bytes/s of a large copy, read and written
+L2 = 5.5e12  # bytes/s from L2 to all multiprocessors
+DRAIN = 0.8e-6  # seconds from the first load of a pipeline to the first product
+BYTES = 2
+
+
+def prediction(entry: Entry) -> dict[str, object]:
+    """One row: predicted and least possible microseconds, and what binds."""
+    c = entry.config
+    b, a, positions = entry.b, entry.a, entry.positions
+    flops = 32.0 * positions * b * a
+    packed = entry.op == "spread" and a <= launch.PACKED_CHANNELS
+    if entry.op == "weight_grad":
+        narrow = a <= launch.NARROW_CHANNELS
+        columns = 1 if narrow else 16
+        tiles = columns * math.ceil(b / c.block_m)
+        tiles *= math.ceil((16 * a if narrow else a) / c.block_n)
+        steps, taps = math.ceil(positions / c.block_k), 1
+    elif entry.op == "spread":
+        taps = 9 if packed else 4
+        tiles = math.ceil(positions / c.block_m)
+        tiles *= 1 if packed else 4 * math.ceil(a / c.block_n)
+        steps = taps * math.ceil(b / c.block_k)
+    else:
+        narrow = a <= launch.NARROW_CHANNELS
+        taps = 1 if narrow else 16
+        tiles = math.ceil(positions / c.block_m) * math.ceil(b / c.block_n)
+        steps = math.ceil(16 * a / c.block_k) if narrow else taps * math.ceil(a / c.block_k)
+    computed = 2.0 * tiles * steps * c.block_m * c.block_n * c.block_k  # with padding
+    moved = float(BYTES * tiles * steps * (c.block_m + c.block_n) * c.block_k)
+    touched = BYTES * (positions * (b + 4.0 * a) + 16.0 * a * b)
+    if packed:
+        moved /= taps  # neighbouring taps find y in L1
+    one_loop = not c.nested or steps <= taps  # a loop of one step is none
+    # Programs of few warps share a multiprocessor, and one's drain is another's work.
+    waves = math.ceil(tiles / PROCESSORS) if c.warps == 8 else 1
+    drains = DRAIN * waves * (1 if one_loop else taps)
+    bounds = {"products": computed / PRODUCTS, "traffic": moved / L2, "memory": touched / MEMORY}
+    binding = max(bounds, key=lambda name: bounds[name])
+    roof = max(flops / PRODUCTS, touched / MEMORY)
+    predicted = bounds[binding] + drains
+    return {
+        "product": entry.op,
+        "channels": f"{b} and {a}",
+        "positions": positions,
+        "tile": f"{c.block_m}×{c.block_n}×{c.block_k}",
+        "warps": c.warps,
+        "loop": "one" if one_loop else "nested",
+        "predicted_us": round(1e6 * predicted, 1),
+        "roof_us": round(1e6 * roof, 1),
+        "share_of_roof": round(roof / predicted, 2),
+        "bound_by": binding,
+        "drains_us": round(1e6 * drains, 1),
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    rows = [
+        prediction(entry)
+        for entry in launch.read_table(launch.shipped_path(ARCHITECTURE))
+        if entry.precision == "bf16"
+    ]
+    print_table(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+"""The three products on Triton: the signatures and results of `definitions.py`.
+
+Operands are read, and results written, in channels_last; others are converted first, and counted.
+A weight in channels_last is read in place: every product finds its tiles there as runs of at least
+one block of channels, so that packing it once an update would cost a copy and gain nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from . import launch
+from .definitions import (
+    Prologue,
+    Size,
+    WithStatistics,
+    accumulated_dtype,
+    check_epilogue,
+)
+from .layout import channels_last
+from .triton_convolve import convolve_kernel
+from .triton_spread import spread_kernel, spread_packed_kernel
+from .triton_statistics import combine_statistics_kernel
+from .triton_weight_grad import sum_splits_kernel, weight_grad_kernel
+
+_TYPES = {
+    torch.bfloat16: tl.bfloat16,
+    torch.float16: tl.float16,
+    torch.float32: tl.float32,
+    torch.float64: tl.float64,
+}
+# Offsets within a tensor of more elements are computed in 64 bits. The margin is for positions
+# beyond the last, which are computed before they are masked.
+LARGEST_INT32 = 2**31 - 2**24
+# Elements that one program sums over all splits.
+SUMMED_AT_ONCE = 1024
+
+
+class _StatisticsBlock(NamedTuple):
+    combined: int  # partial statistics that one program makes one
+    rows: int
+    columns: int
+
+
+STATISTICS_BLOCK = _StatisticsBlock(256, 64, 32)
+# The fewest steps along the sum that are worth a split of their own.
+_STEPS_A_SPLIT = 8
+
+
+def spread(
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    *,
+    statistics: bool = False,
+    prologue: Prologue | None = None,
+    size: Size | None = None,
+    config: launch.Config | None = None,
+) -> Tensor | WithStatistics:
+    """activation(conv_transpose2d(prologue(y), weight, bias)), see `definitions.spread`.
+
+    Args:
+        y: [N, B, h, w]; bf16, fp16, fp32 or fp64.
+        weight: [B, A, 4, 4], of y's dtype and device.
+        bias: [A] or None.
+        activation: of the result.
+        statistics: also return mean and M2 of the result.
+        prologue: applied to y.
+        size: (H, W) of the result.
+        config: how to launch it; `launch.config` by default.
+
+    Raises:
+        ValueError: `activation` together with `statistics`, or unknown.
+    """
+    check_epilogue(activation, statistics)
+    y, weight = channels_last(y), channels_last(weight)
+    n, b, h, w = y.shape
+    a = weight.shape[1]
+    height, width = size if size is not None else (2 * h, 2 * w)
+    x = _empty_channels_last(y, n, a, height, width)
+    rows, columns = (height + 1) // 2, (width + 1) // 2
+    positions = n * rows * columns
+    packed = a <= launch.PACKED_CHANNELS
+    heavy = statistics or prologue is not None
+    options, precision, chosen = _options(
+        "spread", y, b, a, n * h * w, config, (y, weight, x), heavy
+    )
+    tiles = triton.cdiv(positions, chosen.block_m)
+    parts = _Parts(x, a, 4 * tiles) if statistics else None
+    if x.numel() > 0:
+        kernel = spread_packed_kernel if packed else spread_kernel
+        grid = tiles if packed else tiles * triton.cdiv(a, chosen.block_n) * 4
+        with _on(x):
+            kernel[(grid,)](
+                y, weight, bias, *_prologue_arguments(prologue), x, *_part_arguments(parts),
+                positions, rows, columns, h, w, height, width, b, a,
+                activation, prologue is not None, prologue and prologue.activation,
+                statistics, PRECISION=precision, NESTED=chosen.nested, **options,
+            )  # fmt: skip
+    return x if parts is None else WithStatistics(x, *parts.combined(), n * height * width)
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    *,
+    statistics: bool = False,
+    prologue: Prologue | None = None,
+    config: launch.Config | None = None,
+) -> Tensor | WithStatistics:
+    """activation(conv2d(prologue(x), weight, bias)), see `definitions.convolve`.
+
+    Args:
+        x: [N, A, H, W]; bf16, fp16, fp32 or fp64.
+        weight: [B, A, 4, 4], of x's dtype and device.
+        bias: [B] or None.
+        activation: of the result.
+        statistics: also return mean and M2 of the result.
+        prologue: applied to x.
+        config: how to launch it; `launch.config` by default.
+
+    Raises:
+        ValueError: `activation` together with `statistics`, or unknown.
+    """
+    check_epilogue(activation, statistics)
+    x, weight = channels_last(x), channels_last(weight)
+    n, a, height, width = x.shape
+    b = weight.shape[0]
+    h, w = height // 2, width // 2
+    y = _empty_channels_last(x, n, b, h, w)
+    positions = n * h * w
+    heavy = statistics or prologue is not None
+    options, precision, chosen = _options(
+        "convolve", x, b, a, positions, config, (x, weight, y), heavy
+    )
+    tiles = triton.cdiv(positions, chosen.block_m)
+    parts = _Parts(y, b, tiles) if statistics else None
+    if y.numel() > 0:
+        with _on(y):
+            convolve_kernel[(tiles * triton.cdiv(b, chosen.block_n),)](
+                x, weight, bias, *_prologue_arguments(prologue), y, *_part_arguments(parts),
+                positions, height, width, h, w, b, a,
+                activation, prologue is not None, prologue and prologue.activation,
+                statistics, PRECISION=precision, NESTED=chosen.nested,
+                NARROW=a <= launch.NARROW_CHANNELS, **options,
+            )  # fmt: skip
+    return y if parts is None else WithStatistics(y, *parts.combined(), positions)
+
+
+def weight_grad(
+    x: Tensor,
+    y: Tensor,
+    *,
+    x_prologue: Prologue | None = None,
+    y_prologue: Prologue | None = None,
+    config: launch.Config | None = None,
+) -> Tensor:
+    """The correlation of prologue(x) and prologue(y), see `definitions.weight_grad`.
+
+    Args:
+        x: [N, A, H, W]; bf16, fp16, fp32 or fp64.
+        y: [N, B, ⌊H/2⌋, ⌊W/2⌋], of x's dtype and device.
+        x_prologue: applied to x.
+        y_prologue: applied to y.
+        config: how to launch it; `launch.config` by default.
+
+    Returns:
+        [B, A, 4, 4] of y's dtype in channels_last.
+    """
+    x, y = channels_last(x), channels_last(y)
+    n, a, height, width = x.shape
+    b, h, w = y.shape[1:]
+    positions = n * h * w
+    weight = _empty_channels_last(y, b, a, 4, 4)
+    if positions == 0 or weight.numel() == 0:
+        return weight.zero_()
+    narrow = a <= launch.NARROW_CHANNELS
+    options, precision, chosen = _options("weight_grad", y, b, a, positions, config, (x, y))
+    columns = 16 * a if narrow else a
+    tiles = triton.cdiv(b, chosen.block_m) * triton.cdiv(columns, chosen.block_n)
+    tiles = tiles if narrow else 16 * tiles
+    splits, per_split = _split(positions, tiles, chosen.block_k, _processors(y.device))
+    accumulated = accumulated_dtype(y.dtype)
+    parts = weight
+    if splits > 1:
+        parts = torch.empty((splits, weight.numel()), dtype=accumulated, device=y.device)
+    if parts.numel() > LARGEST_INT32:
+        options["INT64"] = True
+    with _on(y):
+        weight_grad_kernel[(tiles * splits,)](
+            x, y, *_prologue_arguments(x_prologue), *_prologue_arguments(y_prologue), parts,
+            positions, per_split, height, width, h, w, b, a,
+            x_prologue is not None, x_prologue and x_prologue.activation,
+            y_prologue is not None, y_prologue and y_prologue.activation,
+            PRECISION=precision, NARROW=narrow, **options,
+        )  # fmt: skip
+        if splits > 1:
+            sum_splits_kernel[(triton.cdiv(weight.numel(), SUMMED_AT_ONCE),)](
+                parts, weight, weight.numel(), splits, BLOCK=SUMMED_AT_ONCE
+            )
+    return weight
+
+
+class _Parts:
+    """Where the tiles of one product leave their statistics."""
+
+    def __init__(self, like: Tensor, channels: int, rows: int) -> None:
+        dtype = accumulated_dtype(like.dtype)
+        self.counts = torch.empty((rows,), dtype=dtype, device=like.device)
+        self.means = torch.empty((rows, channels), dtype=dtype, device=like.device)
+        self.m2s = torch.empty_like(self.means)
+
+    def combined(self) -> tuple[Tensor, Tensor]:
+        """Mean and M2 over all rows, each [C]."""
+        parts = self
+        while True:
+            rows, channels = parts.means.shape
+            splits = max(1, triton.cdiv(rows, STATISTICS_BLOCK.combined))
+            out = _Parts(self.means, channels, splits)
+            grid = (triton.cdiv(channels, STATISTICS_BLOCK.columns), splits)
+            with _on(self.means):
+                combine_statistics_kernel[grid](
+                    parts.counts, parts.means, parts.m2s, out.counts, out.means, out.m2s,
+                    rows, STATISTICS_BLOCK.combined, C=channels,
+                    BLOCK_R=STATISTICS_BLOCK.rows, BLOCK_C=STATISTICS_BLOCK.columns,
+                )  # fmt: skip
+            if splits == 1:
+                return out.means[0], out.m2s[0]
+            parts = out
+
+
+def _options(
+    op: str,
+    like: Tensor,
+    b: int,
+    a: int,
+    positions: int,
+    config: launch.Config | None,
+    tensors: tuple[Tensor, ...],
+    heavy: bool = False,
+) -> tuple[dict[str, Any], str, launch.Config]:
+    """The constants of a launch that every product has, its precision and its configuration."""
+    name, precision = launch.precision_of(like.dtype, like.device.type)
+    if config is None:
+        config = launch.config(op, name, b, a, positions, launch.architecture_of(like.device))
+    if heavy:
+        config = launch.lighter(config, name)
+    operand = _TYPES[like.dtype]
+    if like.dtype == torch.bfloat16 and _interpreted():
+        operand = tl.float32  # numpy has no bf16, and the interpreter computes with its bits
+    options = {
+        "OPERAND": operand,
+        "ACCUMULATOR": _TYPES[accumulated_dtype(like.dtype)],
+        "INT64": any(tensor.numel() > LARGEST_INT32 for tensor in tensors),
+        "BLOCK_M": config.block_m,
+        "BLOCK_N": config.block_n,
+        "BLOCK_K": config.block_k,
+        "num_warps": config.warps,
+        "num_stages": config.stages,
+    }
+    return options, precision, config
+
+
+def _split(positions: int, tiles: int, block_k: int, processors: int) -> tuple[int, int]:
+    """How many parts to split the sum over positions into, and the positions of each."""
+    steps = triton.cdiv(positions, block_k)
+    wanted = triton.cdiv(2 * processors, tiles)
+    splits = max(1, min(wanted, steps // _STEPS_A_SPLIT))
+    steps_each = triton.cdiv(steps, splits)
+    return triton.cdiv(steps, steps_each), steps_each * block_k
+
+
+def _prologue_arguments(prologue: Prologue | None) -> tuple[Tensor | None, Tensor | None]:
+    if prologue is None:
+        return None, None
+    return prologue.scale.contiguous(), prologue.shift.contiguous()
+
+
+def _part_arguments(parts: _Parts | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    return (None, None, None) if parts is None else (parts.counts, parts.means, parts.m2s)
+
+
+def _empty_channels_last(like: Tensor, *shape: int) -> Tensor:
+    return torch.empty(
+        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+    )
+
+
+def _on(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """The device to launch on: Triton takes the current one, which need not be the tensor's."""
+    if tensor.device.type == "cuda":
+        return torch.cuda.device(tensor.device)
+    return contextlib.nullcontext()
+
+
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _processors(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 1
+    return torch.cuda.get_device_properties(device).multi_processor_count

@@ -1,0 +1,53 @@
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.conv_transpose import Clock, _options, measure, problems
+from benchmarks.conv_transpose_model import prediction
+from kernels.conv_transpose.launch import Config, Entry
+
+WHAT = ("layer", "block", "generator")
+
+
+def test_operations_are_those_that_torch_counts():
+    for problem in problems(WHAT, 2):
+        module, x = problem.theirs.to("meta"), torch.empty(problem.shape, device="meta")
+        with FlopCounterMode(display=False) as counter:
+            module(x)
+        assert problem.flops == counter.get_total_flops(), problem.name
+
+
+def test_both_sides_compute_the_same():
+    for problem in problems(WHAT, 1):
+        if problem.what == "generator":
+            continue  # its two sides' keys differ
+        problem.theirs.load_state_dict(problem.ours.state_dict())
+        x = torch.randn(problem.shape)
+        with torch.no_grad():
+            ours, theirs = problem.ours(x), problem.theirs(x)
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_a_row_a_side():
+    options = _options(["--device", "cpu", "--rounds", "2", "--what", "layer"])
+    assert options.sides == ["ours", "nchw"]
+    *_, problem = problems(["layer"], 1)
+    for backward in (False, True):
+        rows = measure(problem, "fp32", backward, options, Clock(torch.device("cpu")))
+        assert [row["side"] for row in rows] == ["ours", "nchw"]
+        assert rows[0]["over_ours_call"] == 1
+        assert all(row["call_us"] > 0 for row in rows)
+        # x of 64×32×32 in fp32 at least, and what tanh keeps.
+        assert not backward or all(row["saved_mib"] >= 0.25 for row in rows)
+
+
+def test_a_prediction_is_never_better_than_its_roof():
+    entry = Entry("spread", "bf16", 512, 256, 8192, Config(256, 128, 64, 8, 3), False, None, None)
+    row = prediction(entry)
+    assert row["roof_us"] == pytest.approx(1e6 * 32 * 8192 * 512 * 256 / 780e12, abs=0.1)
+    assert row["predicted_us"] > row["roof_us"]
+    assert row["bound_by"] == "traffic"
+    # 4 taps in each of ⌈4 · 32 · 2 / 132⌉ = 2 waves
+    assert row["drains_us"] == pytest.approx(4 * 2 * 0.8, abs=0.1)
+    flat = prediction(entry._replace(config=entry.config._replace(nested=False)))
+    assert flat["drains_us"] == pytest.approx(2 * 0.8, abs=0.1)
