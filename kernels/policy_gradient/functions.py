@@ -1,0 +1,322 @@
+"""Discrete generators: draw from logits, log-probabilities, and the gradient of a policy."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..dispatch import Operator, TritonImplementation, register
+from . import autograd
+from .fixed_point import MOST_CATEGORIES
+from .stream import Stream, check_stream
+
+_SYMBOLS = (torch.uint8, torch.int16, torch.int32, torch.int64)
+
+
+class Samples(NamedTuple):
+    """What a discrete generator has drawn.
+
+    Attributes:
+        symbols: [M, B, positions…], uint8; without a gradient.
+        log_probs: log g(x^(m)|z) of each sample, the sum over its positions, [M, B], fp32 (fp64
+            for fp64 logits); differentiable in the logits.
+    """
+
+    symbols: Tensor
+    log_probs: Tensor
+
+
+def sample_categorical(
+    logits: Tensor,
+    samples: int,
+    seed: int | Tensor,
+    offset: int | Tensor = 0,
+    *,
+    dim: int = -1,
+    impl: str = "auto",
+) -> Samples:
+    """Draw M samples of a product of categorical distributions, and their log-probabilities.
+
+    x^(m)_p ~ softmax(ℓ_p) at every position p, log g(x) = Σ_p (ℓ_{p,x_p} − logsumexp_v ℓ_{p,v}):
+    Hjelm et al. 2018 (arXiv 1702.08431), section 2.3. By inverse distribution function from 32
+    random bits a symbol (`stream` says which); a symbol's frequency is right to 1e-9, or to 3e-7
+    of itself where that is more. A logit of −inf is never drawn. The symbols are the same bits
+    on every device, in every implementation, and however many samples are drawn at once.
+
+    `log_probs` carries the gradient of the logits, in one pass over the samples and without a
+    tensor of [M, B, positions, V]: the gradient of `(weights * log_probs).sum()` is
+    Σ_m w^(m) (onehot(x^(m)) − softmax(ℓ)).
+
+    Args:
+        logits: [B, positions…, V], floating point, 1 ≤ V ≤ 256; with `dim=1` [B, V, H, W] as a
+            convolution gives them. Any strides: nothing is copied where the positions can be
+            seen as one dimension.
+        samples: M ≥ 1.
+        seed: 64 bits, as an int or as a 0-d int64 tensor on the logits' device (which a captured
+            CUDA graph reads again at each replay).
+        offset: what tells draws with one seed apart, such as the step: an int, 0 ≤ offset < 2^32,
+            or a 0-d int64 tensor there.
+        dim: the dimension of the categories; not the first.
+        impl: "auto", "triton" or "torch", see `kernels.explain`.
+
+    Returns:
+        Symbols and log-probabilities. Where a position's logits hold NaN or +inf, or are all
+        −inf, its symbol is V − 1 and the log-probability NaN.
+
+    Raises:
+        TypeError: an argument of the wrong type; logits that are not floating point.
+        ValueError: no or more than 256 categories, `samples` < 1, `dim` out of range, a seed or
+            an offset out of range or on another device, or an unknown `impl`.
+        ImplUnavailableError: `impl="triton"` where Triton cannot run it.
+    """
+    flat, positions = _categorical(logits, dim)
+    return _sample(_SAMPLE_CATEGORICAL, impl, logits, flat, positions, samples, seed, offset)
+
+
+def sample_bernoulli(
+    logits: Tensor,
+    samples: int,
+    seed: int | Tensor,
+    offset: int | Tensor = 0,
+    *,
+    impl: str = "auto",
+) -> Samples:
+    """Draw M samples of a product of Bernoulli distributions, and their log-probabilities.
+
+    x^(m)_p = 1 with probability σ(ℓ_p), log g(x) = −Σ_p [(1−x_p)ℓ_p + sp(−ℓ_p)]: Hjelm et al.
+    2018, section 2.3. The less likely value of a position has its frequency to 1e-9, or to 3e-7
+    of itself where that is more; otherwise as `sample_categorical`.
+
+    Args:
+        logits: [B, positions…], floating point, of any strides.
+        samples: M ≥ 1.
+        seed: as in `sample_categorical`, as are the next two.
+        offset: what tells draws with one seed apart.
+        impl: "auto", "triton" or "torch".
+
+    Returns:
+        Symbols, 0 and 1, [M, B, positions…], and log-probabilities. Where a logit is NaN the
+        symbol is 0 and the log-probability NaN.
+
+    Raises:
+        TypeError: an argument of the wrong type; logits that are not floating point.
+        ValueError: logits without a dimension, `samples` < 1, a seed or an offset out of range or
+            on another device, or an unknown `impl`.
+        ImplUnavailableError: `impl="triton"` where Triton cannot run it.
+    """
+    flat, positions = _bernoulli(logits)
+    return _sample(_SAMPLE_BERNOULLI, impl, logits, flat, positions, samples, seed, offset)
+
+
+def log_prob(logits: Tensor, symbols: Tensor, *, dim: int = -1, impl: str = "auto") -> Tensor:
+    """Log-probabilities of given symbols, differentiable in the logits to any order.
+
+    Which distribution is meant the symbols' rank says: [M, B, positions…] for logits
+    [B, positions…] are values of Bernoullis, for logits with one more dimension of categories.
+    One derivative costs one pass over the samples and no more memory than the logits; further
+    ones are those of the plain definition.
+
+    Args:
+        logits: [B, positions…] or [B, positions…, V] as in `sample_categorical`.
+        symbols: [M, B, positions…], uint8, int16, int32 or int64; 0 and 1, or 0 … V−1. That they
+            are in range is checked on a CPU; on a GPU, where looking would wait for it, a sample
+            with a category that does not exist has log-probability NaN, and any value but 0
+            counts as 1.
+        dim: the dimension of the categories.
+        impl: "auto", "triton" or "torch".
+
+    Returns:
+        [M, B], fp32, fp64 for fp64 logits.
+
+    Raises:
+        TypeError: logits that are not floating point, symbols that are not integers.
+        ValueError: shapes or devices that do not fit, symbols out of range, or an unknown `impl`.
+        ImplUnavailableError: `impl="triton"` where Triton cannot run it.
+    """
+    _check_floating(logits, "logits")
+    if not isinstance(symbols, Tensor) or symbols.dtype not in _SYMBOLS:
+        found = symbols.dtype if isinstance(symbols, Tensor) else type(symbols).__name__
+        raise TypeError(f"symbols are {found}: expected uint8, int16, int32 or int64")
+    if symbols.dim() == logits.dim() + 1:
+        (flat, positions), values = _bernoulli(logits), 2
+    elif symbols.dim() == logits.dim() and logits.dim() > 0:
+        flat, positions = _categorical(logits, dim)
+        values = flat.shape[-1]
+    else:
+        raise ValueError(
+            f"symbols have shape {list(symbols.shape)} and logits {list(logits.shape)}: expected "
+            "[M, B, positions…] with logits [B, positions…] or [B, positions…, V]"
+        )
+    expected = (flat.shape[0], *positions)
+    if symbols.shape[1:] != expected or symbols.shape[0] < 1:
+        raise ValueError(
+            f"symbols have shape {list(symbols.shape)}: with these logits expected "
+            f"[M, {', '.join(map(str, expected))}], M ≥ 1"
+        )
+    if symbols.device != logits.device:
+        raise ValueError(f"symbols are on {symbols.device} and logits on {logits.device}")
+    if symbols.device.type == "cpu" and symbols.numel() and not torch.compiler.is_compiling():
+        least, most = (int(each) for each in symbols.aminmax())
+        if least < 0 or most >= values:
+            raise ValueError(
+                f"symbols are between {least} and {most}: expected 0 ≤ symbols < {values}"
+            )
+    given = symbols.detach().reshape(symbols.shape[0], *flat.shape[:2])
+    return _LOG_PROB.run(impl, flat, given.contiguous())
+
+
+def weighted_log_prob(
+    logits: Tensor, symbols: Tensor, weights: Tensor, *, dim: int = -1, impl: str = "auto"
+) -> Tensor:
+    """Σ_b Σ_m w^(m,b) log g(x^(m,b)|z_b): minus B times what the generator minimises.
+
+    Its gradient is Σ_m w^(m) (onehot(x^(m)) − softmax(ℓ)), or Σ_m w^(m) (x^(m) − σ(ℓ)): the
+    estimators of Hjelm et al. 2018, section 2.3, with w = w̃ (`importance`, see
+    `normalised_weights`) or w = (F − log β − 1)/M (`reinforce`). Symbols and weights are
+    constants: no gradient flows through them, also where the weights require one. For samples
+    just drawn `(weights.detach() * samples.log_probs).sum()` is the same and needs no forward
+    pass of its own.
+
+    Args:
+        logits: as in `log_prob`.
+        symbols: [M, B, positions…], as there.
+        weights: [M, B], floating point.
+        dim: the dimension of the categories.
+        impl: "auto", "triton" or "torch".
+
+    Returns:
+        A sum over M and B, 0-d, fp32, fp64 for fp64 logits.
+
+    Raises:
+        TypeError: logits or weights that are not floating point, symbols that are not integers.
+        ValueError: shapes or devices that do not fit, symbols out of range, or an unknown `impl`.
+        ImplUnavailableError: `impl="triton"` where Triton cannot run it.
+    """
+    _check_floating(weights, "weights")
+    if isinstance(symbols, Tensor) and weights.shape != symbols.shape[:2]:
+        raise ValueError(
+            f"weights have shape {list(weights.shape)}: expected [M, B] = "
+            f"{list(symbols.shape[:2])}, as the symbols"
+        )
+    if isinstance(logits, Tensor) and weights.device != logits.device:
+        raise ValueError(f"weights are on {weights.device} and logits on {logits.device}")
+    log_probs = log_prob(logits, symbols, dim=dim, impl=impl)
+    return (weights.detach().to(log_probs.dtype) * log_probs).sum()
+
+
+# --- arguments -----------------------------------------------------------------------------------
+
+
+def _check_floating(tensor: Tensor, argument: str) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{argument} is a {type(tensor).__name__}: expected a tensor")
+    if not tensor.is_floating_point():
+        raise TypeError(
+            f"{argument} has dtype {tensor.dtype}: expected float16, bfloat16, float32 or float64"
+        )
+
+
+def _categorical(logits: Tensor, dim: int) -> tuple[Tensor, torch.Size]:
+    """Logits as [B, P, V], a view where possible, and the shape of the positions."""
+    _check_floating(logits, "logits")
+    if logits.dim() < 2:
+        raise ValueError(
+            f"logits have shape {list(logits.shape)}: expected [B, positions…, V], V categories"
+        )
+    if not -logits.dim() <= dim < logits.dim() or dim % logits.dim() == 0:
+        raise ValueError(
+            f"dim={dim}: expected a dimension of logits of shape {list(logits.shape)}, not the "
+            "first, which is the batch"
+        )
+    last = logits.movedim(dim, -1)
+    batch, *positions, categories = last.shape
+    if not 1 <= categories <= MOST_CATEGORIES:
+        raise ValueError(
+            f"logits of shape {list(logits.shape)} have {categories} categories in dimension "
+            f"{dim}: expected 1 to {MOST_CATEGORIES}, as many as a uint8 symbol can tell apart"
+        )
+    return last.reshape(batch, math.prod(positions), categories), torch.Size(positions)
+
+
+def _bernoulli(logits: Tensor) -> tuple[Tensor, torch.Size]:
+    """Logits as [B, P], a view where possible, and the shape of the positions."""
+    _check_floating(logits, "logits")
+    if logits.dim() == 0:
+        raise ValueError("logits have shape []: expected [B, positions…]")
+    batch, *positions = logits.shape
+    return logits.reshape(batch, math.prod(positions)), torch.Size(positions)
+
+
+def _sample(
+    operator: "Operator[[Tensor, int, Stream], tuple[Tensor, Tensor]]",
+    impl: str,
+    logits: Tensor,
+    flat: Tensor,
+    positions: torch.Size,
+    samples: int,
+    seed: int | Tensor,
+    offset: int | Tensor,
+) -> Samples:
+    if isinstance(samples, bool) or not isinstance(samples, int | torch.SymInt):
+        raise TypeError(f"samples is a {type(samples).__name__}: expected an int")
+    if samples < 1:
+        raise ValueError(f"samples={samples}: expected at least 1")
+    stream = check_stream(seed, offset, logits.device)
+    symbols, log_probs = operator.run(impl, flat, samples, stream)
+    return Samples(symbols.reshape(samples, flat.shape[0], *positions), log_probs)
+
+
+# --- operators -----------------------------------------------------------------------------------
+
+
+def _sample_torch(logits: Tensor, samples: int, stream: Stream) -> tuple[Tensor, Tensor]:
+    return autograd.sample("torch", logits, samples, stream)
+
+
+def _sample_triton(logits: Tensor, samples: int, stream: Stream) -> tuple[Tensor, Tensor]:
+    return autograd.sample("triton", logits, samples, stream)
+
+
+def _log_prob_torch(logits: Tensor, symbols: Tensor) -> Tensor:
+    return autograd.log_prob("torch", logits, symbols)
+
+
+def _log_prob_triton(logits: Tensor, symbols: Tensor) -> Tensor:
+    return autograd.log_prob("triton", logits, symbols)
+
+
+def _supports(logits: Tensor, *_: object) -> str | None:
+    """Why the kernels cannot compute a call, or None."""
+    if logits.dtype == torch.float64:
+        return "logits are float64, and the kernels compute in float32"
+    return None
+
+
+def _pays(*_: object) -> str | None:
+    """The definition costs a dozen launches and the memory of M·B·P numbers: always."""
+    return None
+
+
+_SCOPE = "fp32, fp16 and bf16 logits of any shape and strides"
+_SAMPLE_CATEGORICAL = register(
+    Operator(
+        "sample_categorical",
+        _sample_torch,
+        TritonImplementation(lambda: _sample_triton, _SCOPE, _supports, _pays),
+    )
+)
+_SAMPLE_BERNOULLI = register(
+    Operator(
+        "sample_bernoulli",
+        _sample_torch,
+        TritonImplementation(lambda: _sample_triton, _SCOPE, _supports, _pays),
+    )
+)
+_LOG_PROB = register(
+    Operator(
+        "log_prob",
+        _log_prob_torch,
+        TritonImplementation(lambda: _log_prob_triton, _SCOPE, _supports, _pays),
+    )
+)

@@ -1,0 +1,74 @@
+"""Importance weights of M samples for each latent, and what they say of themselves.
+
+Hjelm et al. 2018 (arXiv 1702.08431), section 2.3: with log w^(m) of each sample (the
+discriminator's logit where w = exp F), w̃^(m) = w^(m) / Σ_m' w^(m').
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def normalised_weights(log_weights: Tensor) -> Tensor:
+    """w̃^(m) = w^(m) / Σ_m' w^(m'), the softmax over the samples of each row.
+
+    Args:
+        log_weights: log w, [M, …], floating point. A −inf is a weight of 0.
+
+    Returns:
+        Weights of the same shape that add up to 1 along the first dimension, fp32, fp64 for fp64,
+        detached: for the generator's gradient they are constants.
+
+    Raises:
+        TypeError: `log_weights` is not a floating-point tensor.
+        ValueError: it has no dimension, or no samples.
+    """
+    return _wide(log_weights).softmax(0)
+
+
+def effective_sample_size(log_weights: Tensor) -> Tensor:
+    """1 / Σ_m (w̃^(m))², between 1 (one weight dominates) and M (all are equal).
+
+    Kong 1992, "A note on importance sampling using standardized weights".
+
+    Args:
+        log_weights: log w, [M, …], floating point.
+
+    Returns:
+        […], fp32, fp64 for fp64, detached.
+
+    Raises:
+        TypeError: `log_weights` is not a floating-point tensor.
+        ValueError: it has no dimension, or no samples.
+    """
+    return normalised_weights(log_weights).square().sum(0).reciprocal()
+
+
+def log_normaliser(log_weights: Tensor) -> Tensor:
+    """The log of the mean weight of each row, log Z = logsumexp_m(log w^(m)) − log M.
+
+    Args:
+        log_weights: log w, [M, …], floating point.
+
+    Returns:
+        […], fp32, fp64 for fp64, detached.
+
+    Raises:
+        TypeError: `log_weights` is not a floating-point tensor.
+        ValueError: it has no dimension, or no samples.
+    """
+    wide = _wide(log_weights)
+    return wide.logsumexp(0) - math.log(wide.shape[0])
+
+
+def _wide(log_weights: Tensor) -> Tensor:
+    if not isinstance(log_weights, Tensor) or not log_weights.is_floating_point():
+        found = log_weights.dtype if isinstance(log_weights, Tensor) else type(log_weights).__name__
+        raise TypeError(f"log_weights is {found}: expected a floating-point tensor [M, …]")
+    if log_weights.dim() == 0 or log_weights.shape[0] == 0:
+        raise ValueError(
+            f"log_weights has shape {list(log_weights.shape)}: expected [M, …] with M ≥ 1"
+        )
+    wide = log_weights.detach()
+    return wide if wide.dtype == torch.float64 else wide.float()
