@@ -12,11 +12,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gan.errors import ConfigError
+from gan.soundness import undefined, unsound, unused
 
 IMAGE_SIZES = (8, 16, 32, 64, 128)
 
 Betas = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
+Optimiser = Literal["adam", "adamw", "rmsprop"]
 
 
 class Section(BaseModel):
@@ -26,12 +28,13 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """What the images are and how they become one array a split."""
+    """What the examples are and how they become one array a split."""
 
-    name: Literal["digits", "idx", "images"] = Field(
+    name: Literal["digits", "idx", "images", "toy"] = Field(
         "digits",
         description="digits: scikit-learn's handwritten digits; idx: a folder in the layout of "
-        "MNIST; images: a folder or an archive (.zip, .tar) of image files",
+        "MNIST; images: a folder or an archive (.zip, .tar) of image files; toy: points of a "
+        "known density",
     )
     path: str = Field("data/raw", min_length=1, description="folder or archive for idx and images")
     size: Literal[8, 16, 32, 64, 128] = Field(16, description="height and width in pixels")
@@ -40,6 +43,12 @@ class DataConfig(Section):
         "auto",
         description="pad: centre on black, no resampling; resize: centre crop to a square, then "
         "antialiased resize; auto: pad for idx, resize for the others",
+    )
+    toy: Literal["normal", "line", "ring", "grid", "spirals"] = Field(
+        "ring", description="which density, for toy; see gan.toys"
+    )
+    toy_points: int = Field(
+        20_000, ge=100, le=10_000_000, description="points drawn from it, held-out ones included"
     )
     test_fraction: float = Field(
         0.2, gt=0, lt=1, description="share held out where the source has no test split of its own"
@@ -74,50 +83,154 @@ class JudgeConfig(Section):
 class ModelConfig(Section):
     """Generator and discriminator."""
 
-    name: Literal["dcgan"] = "dcgan"
+    name: Literal["dcgan", "resnet", "mlp"] = Field(
+        "dcgan", description="dcgan and resnet: of images; mlp: of points"
+    )
+    latent: Literal["normal", "uniform"] = Field(
+        "normal", description="what latent vectors are drawn from: N(0, I), or uniform in [−1, 1]"
+    )
     latent_size: int = Field(64, ge=1, le=65536)
     generator_width: int = Field(
-        48, ge=4, le=1024, description="channels of the generator's last hidden layer"
+        48,
+        ge=4,
+        le=1024,
+        description="dcgan: channels of the generator's last hidden layer; resnet and mlp: of all",
     )
     discriminator_width: int = Field(
-        64, ge=4, le=1024, description="channels of the discriminator's first layer"
+        64,
+        ge=4,
+        le=1024,
+        description="dcgan: channels of the discriminator's first layer; resnet and mlp: of all",
     )
-    discriminator_norm: Literal["batch", "none"] = Field(
+    depth: int = Field(3, ge=1, le=16, description="mlp: hidden layers of either player")
+    discriminator_norm: Literal["batch", "layer", "none"] = Field(
         "none", description="normalisation in all but the discriminator's first layer"
+    )
+    spectral_norm: bool = Field(
+        False, description="spectral normalisation of all of the discriminator's weights"
     )
 
 
 class PenaltiesConfig(Section):
     """What is added to the discriminator's loss."""
 
+    gradient_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="λ of λ·E(‖∇F(x̂)‖ − 1)² between real and generated samples (Gulrajani et al. "
+        "2017, eq. 3)",
+    )
     r1: float = Field(
-        0.1, ge=0, description="γ of γ/2·E‖∇F(x)‖² on real images x (Mescheder et al. 2018)"
+        0.1, ge=0, description="γ of γ/2·E‖∇F(x)‖² on real samples x (Mescheder et al. 2018, eq. 9)"
+    )
+    r2: float = Field(
+        0.0, ge=0, description="γ of the same on generated samples (Mescheder et al. 2018, eq. 10)"
     )
     every: int = Field(
         4,
         ge=1,
         le=1000,
-        description="discriminator steps between two that pay for the penalty, scaled by as much",
+        description="discriminator steps between two that pay for the penalties, scaled by as much",
     )
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to pay."""
+        return max(self.gradient_penalty, self.r1, self.r2) > 0
+
+
+class LeastSquaresConfig(Section):
+    """What logits are drawn to in the least-squares game (Mao et al. 2017, eq. 2)."""
+
+    a: float = Field(0.0, allow_inf_nan=False, description="generated ones, by the discriminator")
+    b: float = Field(1.0, allow_inf_nan=False, description="real ones, by the discriminator")
+    c: float = Field(1.0, allow_inf_nan=False, description="generated ones, by the generator")
+
+    @model_validator(mode="after")
+    def _targets_in_order(self) -> LeastSquaresConfig:
+        if self.a >= self.b:
+            raise ValueError(
+                f"objective.least_squares.a is {self.a} and b {self.b}: the discriminator is to "
+                "tell real from generated, expected a below b"
+            )
+        if self.c <= self.a:
+            raise ValueError(
+                f"objective.least_squares.c is {self.c} and a {self.a}: the generator would draw "
+                "its samples to where the discriminator wants generated ones, expected c above a"
+            )
+        return self
 
 
 class ObjectiveConfig(Section):
-    """What each player minimises."""
+    """What each player minimises; the formulas are in `kernels.losses.terms`."""
 
-    discriminator: Literal["gan"] = "gan"
-    generator: Literal["saturating", "non_saturating"] = "non_saturating"
-    d_steps: int = Field(1, ge=1, le=100, description="discriminator steps a generator step")
+    discriminator: Literal[
+        "gan",
+        "jensen_shannon",
+        "kl",
+        "reverse_kl",
+        "pearson",
+        "squared_hellinger",
+        "total_variation",
+        "least_squares",
+        "hinge",
+        "wasserstein",
+        "relativistic",
+    ] = Field("gan", description="an f-divergence, by its variational bound, or another loss")
+    generator: Literal[
+        "saturating",
+        "non_saturating",
+        "boundary_seeking",
+        "least_squares",
+        "hinge",
+        "wasserstein",
+        "relativistic",
+    ] = Field(
+        "non_saturating",
+        description="the first three are of f-divergences, the others answer the discriminator's "
+        "loss of the same name",
+    )
+    output: Literal["nowozin", "log_ratio"] = Field(
+        "nowozin", description="of an f-divergence: the activation that takes a logit to T"
+    )
+    least_squares: LeastSquaresConfig = LeastSquaresConfig()
+    d_steps: int = Field(1, ge=1, le=100, description="discriminator steps a round")
+    g_steps: int = Field(1, ge=1, le=100, description="generator steps a round")
     penalties: PenaltiesConfig = PenaltiesConfig()
+    weight_clip: float = Field(
+        0.0,
+        ge=0,
+        description="every parameter of the discriminator is kept within ± this (Arjovsky et al. "
+        "2017, algorithm 1); 0: none",
+    )
+    centred: bool = Field(
+        False, description="boundary_seeking: around a running log Z (Hjelm et al. 2018)"
+    )
+    log_z_rate: float = Field(0.005, gt=0, le=1, description="of the running log Z, a step")
+    allow_unsound: bool = Field(
+        False, description="play a combination that the literature shows to be wrong"
+    )
 
 
 class TrainConfig(Section):
     """How the two players are optimised."""
 
-    steps: int = Field(4500, ge=1, description="generator steps")
+    steps: int = Field(
+        4500,
+        ge=1,
+        description="rounds: objective.d_steps of the discriminator, then objective.g_steps of the "
+        "generator",
+    )
     batch_size: int = Field(64, ge=2, le=65536)
+    generator_optimiser: Optimiser = "adam"
+    discriminator_optimiser: Optimiser = "adam"
     generator_learning_rate: LearningRate = 2e-4
     discriminator_learning_rate: LearningRate = 4e-4
-    betas: Betas = Field([0.5, 0.999], description="Adam's")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="of both learning rates; linear and cosine end at zero"
+    )
+    betas: Betas = Field([0.5, 0.999], description="of adam and adamw; rmsprop smooths by the last")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="of adamw")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 is autocast")
     ema_half_life: float = Field(
         50_000, ge=0, description="of the averaged generator, in images; 0 turns it off"
@@ -161,6 +274,12 @@ class EvaluateConfig(Section):
     mode_share: float = Field(
         0.01, gt=0, lt=1, description="share of the samples from which a class counts as covered"
     )
+    neural_steps: int = Field(
+        0, ge=0, description="of each fresh discriminator of the neural divergences; 0: none"
+    )
+    neural_seeds: int = Field(
+        3, ge=1, le=100, description="fresh discriminators a neural divergence"
+    )
 
 
 class RuntimeConfig(Section):
@@ -190,12 +309,21 @@ class Config(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
         problems = []
-        if self.objective.penalties.r1 > 0 and self.model.discriminator_norm == "batch":
+        # Points are for networks of points, and images for networks of images.
+        if (self.data.name == "toy") != (self.model.name == "mlp"):
+            kind, expected = ("points", "mlp") if self.data.name == "toy" else (
+                "images", "dcgan or resnet"
+            )  # fmt: skip
             problems.append(
-                f"objective.penalties.r1 is {self.objective.penalties.r1}, a penalty on each "
-                "sample's own gradient, but model.discriminator_norm batch mixes the samples of "
-                "a batch: expected r1 0 or discriminator_norm none"
+                f"model.name is {self.model.name}, but data.name {self.data.name} has {kind}: "
+                f"expected {expected}"
             )
+        problems += undefined(self.objective) + unused(self.objective, self.train)
+        if not self.objective.allow_unsound:
+            problems += [
+                f"{problem} (objective.allow_unsound true plays it all the same)"
+                for problem in unsound(self.objective, self.model, self.train)
+            ]
         if self.sample.grid**2 > self.sample.count:
             problems.append(
                 f"sample.grid {self.sample.grid} needs {self.sample.grid**2} samples, "

@@ -6,30 +6,23 @@ Most of these metrics depend on how many images they see, some strongly. So each
 - as a **floor**: the same of the test split against the training split, real against real;
 - **at the floor's count**: the same of as many samples as the floor has images, averaged over
   disjoint chunks of samples. This one compares with the floor.
-
-Memory: the samples and the test split as fp32 features, a part of the training split. The training
-split itself passes as a stream.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from gan.config import EvaluateConfig
 from gan.data.prepared import Prepared
-from gan.errors import UserError
 from gan.judge import Judge
-from gan.metrics.classes import class_shares, entropy, kl_divergence, modes_covered
+from gan.measured import Classes, Measured, measure
+from gan.metrics.classes import entropy, kl_divergence, modes_covered
 from gan.metrics.frechet_distance import (
     distance_at_count,
     distance_at_infinity,
@@ -38,21 +31,17 @@ from gan.metrics.frechet_distance import (
 from gan.metrics.inception_score import inception_score
 from gan.metrics.kernel_distance import kernel_distance
 from gan.metrics.memorisation import Nearest, nearest_images, share_below, training_share
-from gan.metrics.moments import Moments, MomentsStream, moments
+from gan.metrics.moments import moments
+from gan.metrics.neural_divergences import with_floor
 from gan.metrics.precision_recall import PrecisionRecall, precision_recall
+from gan.metrics.presentable import Metrics, presentable
 from gan.pixels import Images
-from gan.runtime import stream_seed
 
 # Raised when a name or the meaning of a value changes.
 FORMAT_VERSION = 1
 
-BLOCK = 8192  # images of a stream at once
 MAX_CHUNKS = 10
-MIN_IMAGES = 20  # FD∞ fits a line to subsets down to a tenth
 NEAREST_SHOWN = 3
-DIGITS = 6  # significant ones
-
-Metrics = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,52 +54,6 @@ class Evaluation:
     nearest: Nearest
     # Share of each class among "samples" and "training" images; None without classes.
     class_shares: dict[str, list[float]] | None
-
-
-@dataclass(frozen=True)
-class _Classes:
-    """What the judge says about classes, where there are any."""
-
-    names: list[str]
-    sample_probabilities: Tensor  # [N, K]
-    test_probabilities: Tensor
-    train_shares: Tensor  # [K], by the labels of the data
-
-    @property
-    def sample_shares(self) -> Tensor:
-        return class_shares(self.sample_probabilities.argmax(1), len(self.names))
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """Everything that the metrics are computed from."""
-
-    config: EvaluateConfig
-    seed: int
-    device: torch.device
-    samples: Images
-    train_images: npt.NDArray[np.uint8]
-    test_images: npt.NDArray[np.uint8]
-    sample_features: Tensor
-    test_features: Tensor
-    train_features: Tensor  # of a random part of the training split
-    train_moments: Moments  # of all of it
-    classes: _Classes | None
-
-    def seed_of(self, stream: str) -> int:
-        return stream_seed(self.seed, f"evaluate {stream}")
-
-    @property
-    def floor_count(self) -> int:
-        """Images on either side of a comparison with the floor."""
-        return min(len(self.test_features), len(self.sample_features))
-
-    @property
-    def balls_count(self) -> int:
-        """Samples, and training images, of precision and its kin: the same number of both."""
-        return min(
-            self.config.precision_images, len(self.train_features), len(self.sample_features)
-        )
 
 
 def evaluate(
@@ -139,7 +82,7 @@ def evaluate(
         UserError: the judge was fitted on other data, shapes do not fit, or there are too few
             images for what `config` asks.
     """
-    measured = _measure(samples, prepared, judge, config, seed, progress)
+    measured = measure(samples, prepared, judge, config, seed, progress)
     classes = measured.classes
     parts: list[tuple[str, Callable[[], Metrics]]] = [
         ("fd", partial(_frechet, measured)),
@@ -150,6 +93,8 @@ def evaluate(
     if classes is not None:
         parts.append(("inception score", partial(_inception, classes, config)))
         parts.append(("classes", partial(_class_metrics, classes, config)))
+    if config.neural_steps > 0:
+        parts.append(("neural divergences", partial(_neural, measured)))
     metrics: Metrics = {}
     with tqdm(parts, desc="metrics", unit="metric", disable=not progress) as bar:
         for name, compute in bar:
@@ -168,86 +113,10 @@ def evaluate(
             "samples": classes.sample_shares.tolist(),
             "training": classes.train_shares.tolist(),
         }
-    return Evaluation(_presentable(metrics), nearest, shares)
+    return Evaluation(presentable(metrics), nearest, shares)
 
 
-def _measure(
-    samples: Images,
-    prepared: Prepared,
-    judge: Judge,
-    config: EvaluateConfig,
-    seed: int,
-    progress: bool,
-) -> _Measured:
-    if judge.data_checksum != prepared.manifest.checksum:
-        raise UserError(
-            f"the judge was fitted on data with the checksum {judge.data_checksum}, but the "
-            f"prepared data has {prepared.manifest.checksum}: run judge again"
-        )
-    train, test = prepared.images("train"), prepared.images("test")
-    for name, images in (("samples", samples), ("training images", train), ("test images", test)):
-        if len(images) < max(MIN_IMAGES, config.neighbours + 1):
-            raise UserError(
-                f"there are {len(images)} {name}: an evaluation with evaluate.neighbours "
-                f"{config.neighbours} needs at least {max(MIN_IMAGES, config.neighbours + 1)}"
-            )
-    # Metrics need float64, which Apple's devices lack.
-    device = judge.device if judge.device.type == "cuda" else torch.device("cpu")
-    rng = np.random.default_rng(stream_seed(seed, "evaluate training features"))
-    kept = np.sort(rng.permutation(len(train))[: config.precision_images])
-    total = len(samples) + len(test) + len(train)
-    with tqdm(total=total, desc="features", unit="img", disable=not progress) as bar:
-        sample_features, sample_probabilities = _see(judge, samples, bar)
-        test_features, test_probabilities = _see(judge, test, bar)
-        stream, parts = MomentsStream(), []
-        for start in range(0, len(train), BLOCK):
-            block = judge.features(train[start : start + BLOCK])
-            stream.add(block.to(device))
-            first, last = np.searchsorted(kept, [start, start + len(block)])
-            parts.append(block[torch.from_numpy(kept[first:last] - start)])
-            bar.update(len(block))
-    labels = prepared.labels("train")
-    classes = None
-    if sample_probabilities is not None and test_probabilities is not None and labels is not None:
-        classes = _Classes(
-            names=judge.label_names or [str(index) for index in range(judge.classes)],
-            sample_probabilities=sample_probabilities,
-            test_probabilities=test_probabilities,
-            train_shares=class_shares(torch.from_numpy(labels), judge.classes),
-        )
-    # In random order, so that any first n of them are a random part too.
-    train_features = torch.cat(parts)[torch.from_numpy(rng.permutation(len(kept)))]
-    rng = np.random.default_rng(stream_seed(seed, "evaluate test features"))
-    return _Measured(
-        config=config,
-        seed=seed,
-        device=device,
-        samples=samples,
-        train_images=train,
-        test_images=test,
-        sample_features=sample_features.to(device),
-        test_features=test_features[torch.from_numpy(rng.permutation(len(test)))].to(device),
-        train_features=train_features.to(device),
-        train_moments=stream.finish(),
-        classes=classes,
-    )
-
-
-def _see(judge: Judge, images: Images, bar: Any) -> tuple[Tensor, Tensor | None]:
-    features = torch.empty(len(images), judge.architecture.features)
-    probabilities = torch.empty(len(images), judge.classes) if judge.classes else None
-    for start in range(0, len(images), BLOCK):
-        block = images[start : start + BLOCK]
-        rows = slice(start, start + len(block))
-        if probabilities is None:
-            features[rows] = judge.features(block)
-        else:
-            features[rows], probabilities[rows] = judge.features_and_probabilities(block)
-        bar.update(len(block))
-    return features, probabilities
-
-
-def _frechet(measured: _Measured) -> Metrics:
+def _frechet(measured: Measured) -> Metrics:
     reference, count = measured.train_moments, measured.floor_count
     floor = distance_at_count(measured.test_features, reference, count)
     matched = distance_at_count(measured.sample_features, reference, count)
@@ -265,7 +134,7 @@ def _frechet(measured: _Measured) -> Metrics:
     }
 
 
-def _kernel(measured: _Measured) -> Metrics:
+def _kernel(measured: Measured) -> Metrics:
     size = _kid_subset_size(measured)
 
     def distance(features: Tensor, stream: str) -> tuple[float, float]:
@@ -290,12 +159,12 @@ def _kernel(measured: _Measured) -> Metrics:
     }
 
 
-def _kid_subset_size(measured: _Measured) -> int:
+def _kid_subset_size(measured: Measured) -> int:
     """KID is unbiased at any size: a small split makes it noisier, not wrong."""
     return min(measured.config.kid_subset_size, measured.floor_count, len(measured.train_features))
 
 
-def _balls(measured: _Measured) -> Metrics:
+def _balls(measured: Measured) -> Metrics:
     k, count = measured.config.neighbours, measured.balls_count
     reference = measured.train_features[:count]
     value = precision_recall(reference, measured.sample_features[:count], k)
@@ -324,7 +193,7 @@ def _chunks(rows: Tensor, size: int) -> list[Tensor]:
     return [rows[index * size : (index + 1) * size] for index in range(count)]
 
 
-def _inception(classes: _Classes, config: EvaluateConfig) -> Metrics:
+def _inception(classes: Classes, config: EvaluateConfig) -> Metrics:
     value, deviation = inception_score(classes.sample_probabilities, config.inception_splits)
     # Parts of the same size on both sides, as far as the test split reaches.
     size = len(classes.sample_probabilities) // config.inception_splits
@@ -334,7 +203,7 @@ def _inception(classes: _Classes, config: EvaluateConfig) -> Metrics:
     return {"inception_score": {"value": value, "deviation": deviation, "floor": of_test}}
 
 
-def _class_metrics(classes: _Classes, config: EvaluateConfig) -> Metrics:
+def _class_metrics(classes: Classes, config: EvaluateConfig) -> Metrics:
     shares = classes.sample_shares
     return {
         "classes": {
@@ -350,7 +219,23 @@ def _class_metrics(classes: _Classes, config: EvaluateConfig) -> Metrics:
     }
 
 
-def _memorisation(measured: _Measured) -> Metrics:
+def _neural(measured: Measured) -> Metrics:
+    config = measured.config
+    return {
+        "neural_divergences": with_floor(
+            measured.samples,
+            measured.test_images,
+            measured.train_images,
+            steps=config.neural_steps,
+            seeds=config.neural_seeds,
+            seed=measured.seed_of("neural divergences"),
+            device=measured.device,
+            progress=False,
+        )
+    }
+
+
+def _memorisation(measured: Measured) -> Metrics:
     rng = np.random.default_rng(measured.seed_of("held-out images"))
     samples = measured.samples[: measured.config.memorisation_images]
     chosen = rng.permutation(len(measured.test_images))[: measured.config.memorisation_images]
@@ -381,7 +266,7 @@ def _memorisation(measured: _Measured) -> Metrics:
     }
 
 
-def _protocol(measured: _Measured, judge: Judge) -> Metrics:
+def _protocol(measured: Measured, judge: Judge) -> Metrics:
     config = measured.config
     return {
         "format": FORMAT_VERSION,
@@ -404,20 +289,3 @@ def _protocol(measured: _Measured, judge: Judge) -> Metrics:
         "extractor_checksum": judge.checksum,
         "data_checksum": judge.data_checksum,
     }
-
-
-def _presentable(values: Metrics) -> Metrics:
-    """The same with floats of a few digits, and None for what JSON cannot hold (NaN, infinity).
-
-    Digits beyond these are rounding, which differs between libraries and machines: a file that is
-    the same when the result is the same is worth more.
-    """
-    clean: Metrics = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            clean[key] = _presentable(value)
-        elif isinstance(value, float):
-            clean[key] = float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-        else:
-            clean[key] = value
-    return clean

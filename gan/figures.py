@@ -35,6 +35,7 @@ PANELS = (
     ("loss", "losses", False),
     ("logit", "mean logits", False),
     ("accuracy", "accuracies", False),
+    ("gradient_ratio", "minimax gradient over the non-saturating one", True),
     ("gradient", "gradient norms", True),
 )
 # Columns that only say where in the run a row belongs.
@@ -118,7 +119,7 @@ def nearest_images(
     rows = math.ceil(count / halves)
     block = nearest + 1 + (0.6 if halves > 1 else 0)  # the sample, its neighbours, and a gap
     width, height = halves * block - (0.6 if halves > 1 else 0), rows * 1.22
-    figure = _figure(max(width * 0.9, 5.0), height * 0.9 + 0.4)
+    figure = new_figure(max(width * 0.9, 5.0), height * 0.9 + 0.4)
     axis = figure.subplots()
     for index in range(count):
         left, top = index // rows * block, index % rows * 1.22
@@ -129,7 +130,7 @@ def nearest_images(
     axis.set(xlim=(-0.1, width), ylim=(height - 0.15, -0.25), aspect="equal")
     axis.set_axis_off()
     figure.suptitle("samples, their nearest training images, and how far (rms of pixels)", size=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def class_histogram(
@@ -150,7 +151,7 @@ def class_histogram(
     for label, values in shares.items():
         if len(values) != len(names):
             raise UserError(f"{label} has {len(values)} shares: expected one for each of {names}")
-    figure = _figure(min(14.0, max(4.5, 0.45 * len(names) + 1.5)), 3.2)
+    figure = new_figure(min(14.0, max(4.5, 0.45 * len(names) + 1.5)), 3.2)
     axis = figure.subplots()
     bar_width = 0.8 / max(1, len(shares))
     places = np.arange(len(names))
@@ -171,8 +172,8 @@ def class_histogram(
     axis.margins(x=0.02)
     axis.set_xlabel("class")
     axis.legend(frameon=False, ncols=max(1, len(shares)), loc="lower right", bbox_to_anchor=(1, 1))
-    _plain(axis)
-    _save(figure, path)
+    plain(axis)
+    save_figure(figure, path)
 
 
 def curves(history: Mapping[str, Sequence[float]], path: PathLike) -> None:
@@ -200,7 +201,7 @@ def curves(history: Mapping[str, Sequence[float]], path: PathLike) -> None:
     groups = _groups(list(columns))
     across = 1 if len(groups) == 1 else 2
     down = math.ceil(len(groups) / across)
-    figure = _figure(5.2 * across, 2.7 * down)
+    figure = new_figure(5.2 * across, 2.7 * down)
     axes = figure.subplots(down, across, squeeze=False)
     for axis in axes.flat[len(groups) :]:
         axis.set_axis_off()
@@ -224,8 +225,8 @@ def curves(history: Mapping[str, Sequence[float]], path: PathLike) -> None:
         axis.grid(alpha=0.25)
         if len(members) > 1:
             axis.legend(frameon=False, fontsize=7)
-        _plain(axis)
-    _save(figure, path)
+        plain(axis)
+    save_figure(figure, path)
 
 
 def _groups(names: Sequence[str]) -> list[tuple[str, bool, list[str]]]:
@@ -257,7 +258,7 @@ def _check_images(images: Images) -> None:
         raise UserError("there are no images to draw")
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """A figure of its own, without pyplot's global state; drawn by Agg, needs no display."""
     try:
         from matplotlib.figure import Figure
@@ -268,12 +269,14 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
-def _plain(axis: Axes) -> None:
+def plain(axis: Axes) -> None:
+    """Take away what says nothing: two of the four sides, and large numbers."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
 
 
-def _save(figure: Figure, path: PathLike) -> None:
+def save_figure(figure: Figure, path: PathLike) -> None:
+    """Write `figure` as a PNG without a date or a version in it, whole or not at all."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     write_bytes(path, buffer.getvalue())

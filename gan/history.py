@@ -9,18 +9,23 @@ from collections.abc import Sequence
 
 from gan.files import write_bytes
 
-# What every step measures, in this order. Losses and logits are means over the batch; the penalty
-# stands apart from the discriminator's loss.
+# What every round measures, in this order. Losses and logits are means over the batch; the penalty
+# stands apart from the discriminator's loss. `docs/games.md` says what each one means.
 MEASURES = (
     "discriminator_loss",
     "penalty",
     "generator_loss",
+    "total_loss",
     "real_logit",
     "fake_logit",
     "real_accuracy",
     "fake_accuracy",
+    "equilibrium_distance",
     "discriminator_gradient_norm",
     "generator_gradient_norm",
+    "gradient_ratio",
+    "spread",
+    "at_bound",
 )
 COLUMNS = ("step", "images", *MEASURES)
 

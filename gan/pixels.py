@@ -1,4 +1,8 @@
-"""Images as the data has them, uint8 levels, and as the networks take them, values in [−1, 1]."""
+"""Examples as the data has them and as the networks take them.
+
+Images are uint8 levels in the data and values in [−1, 1] in the networks. Points are fp32 in both,
+as they are.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,9 @@ from torch import Tensor
 
 # uint8 [N, C, H, W], memory-mapped or not.
 Images = npt.NDArray[np.uint8]
+# fp32 [N, D].
+Points = npt.NDArray[np.float32]
+Examples = Images | Points
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -19,3 +26,22 @@ def to_uint8(images: Tensor) -> Tensor:
 def from_uint8(images: Tensor) -> Tensor:
     """uint8 levels 0…255 to fp32 in [−1, 1], of the same shape and memory format."""
     return images.to(torch.float32).div_(127.5).sub_(1)
+
+
+def to_network(examples: Tensor) -> Tensor:
+    """A batch of the data as the networks take it: fp32 of the same shape and memory format.
+
+    Args:
+        examples: images, uint8 `[B, C, H, W]`, or points, fp32 `[B, D]`. Points are handed on as
+            they are, not copied.
+    """
+    return from_uint8(examples) if examples.dtype == torch.uint8 else examples
+
+
+def from_network(outputs: Tensor) -> Tensor:
+    """What a generator gave as the data would have it.
+
+    Args:
+        outputs: images `[B, C, H, W]` in [−1, 1], to uint8; or points `[B, D]`, to fp32.
+    """
+    return to_uint8(outputs) if outputs.ndim == 4 else outputs.float()

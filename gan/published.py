@@ -37,8 +37,7 @@ def save_generator(
         version=FORMAT_VERSION,
         description={
             "model": generator.config.model_dump(),
-            "channels": generator.channels,
-            "size": generator.size,
+            "shape": list(generator.shape),
             "provenance": provenance,
         },
     )
@@ -49,8 +48,8 @@ def load_generator(path: str | os.PathLike[str], device: torch.device | str = "c
 
     Returns:
         The generator in evaluation mode, its parameters frozen. `generator(latent)` takes
-        `[B, latent_size]` and gives images `[B, C, S, S]` in [−1, 1]; `generator.draw_latent`
-        draws from its prior.
+        `[B, latent_size]` and gives `[B, *generator.shape]`, images in [−1, 1];
+        `generator.draw_latent` draws from its prior.
 
     Raises:
         StateError: the file is missing, damaged, not a generator of this project, of another
@@ -61,7 +60,7 @@ def load_generator(path: str | os.PathLike[str], device: torch.device | str = "c
     try:
         model = parse(ModelConfig, description["model"], f"{path} (model)")
         with torch.device("meta"):
-            generator = build_generator(model, description["channels"], description["size"])
+            generator = build_generator(model, _shape(description))
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         refuse(path, KIND, f"its configuration is not understood: {error}")
     expected = generator.state_dict()
@@ -79,3 +78,12 @@ def load_generator(path: str | os.PathLike[str], device: torch.device | str = "c
     generator.load_state_dict(tensors, assign=True)
     generator.provenance = description.get("provenance", {})
     return generator.eval().requires_grad_(False)
+
+
+def _shape(description: dict[str, Any]) -> list[int]:
+    """Of one example, out of a file's description."""
+    if "shape" in description:
+        shape: list[int] = description["shape"]
+        return shape
+    # Before there were generators of anything but images.
+    return [description["channels"], description["size"], description["size"]]

@@ -1,4 +1,4 @@
-"""From latent vectors to images."""
+"""From latent vectors to examples."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from gan.models.base import Generator
-from gan.pixels import Images, to_uint8
+from gan.pixels import Examples, from_network
 
 
 @torch.no_grad()
-def generate(generator: Generator, latent: Tensor, batch_size: int = 256) -> Iterator[Images]:
-    """Images of `latent` `[N, latent_size]` as uint8 `[≤ batch_size, C, S, S]`, batch by batch.
+def generate(generator: Generator, latent: Tensor, batch_size: int = 256) -> Iterator[Examples]:
+    """Examples from `latent` `[N, latent_size]` as the data would have them, batch by batch.
+
+    Images are uint8 `[≤ batch_size, C, S, S]`, points fp32 `[≤ batch_size, D]`.
 
     The generator runs in evaluation mode, on the device of its weights, and is left in the mode
     it was in.
@@ -23,17 +25,21 @@ def generate(generator: Generator, latent: Tensor, batch_size: int = 256) -> Ite
     generator.eval()
     try:
         for chunk in latent.split(batch_size):
-            yield to_uint8(generator(chunk.to(device))).contiguous().cpu().numpy()
+            yield from_network(generator(chunk.to(device))).contiguous().cpu().numpy()
     finally:
         generator.train(was_training)
 
 
-def interpolate(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Spherical interpolation between latent vectors: `[R, Z]`, `[R, Z]` to `[R, steps, Z]`.
+def interpolate(start: Tensor, end: Tensor, steps: int, prior: str = "normal") -> Tensor:
+    """Interpolation between latent vectors: `[R, Z]`, `[R, Z]` to `[R, steps, Z]`.
 
-    Points between two Gaussian vectors keep a norm that the prior would give; a straight line
-    passes through much shorter ones (White 2016, arXiv 1609.04468, section 2.1).
+    Spherical where the prior is `normal`: points between two Gaussian vectors keep a norm that the
+    prior would give; a straight line passes through much shorter ones (White 2016, arXiv
+    1609.04468, section 2.1). The straight line where it is `uniform`: an arc would leave the cube.
     """
+    if prior == "uniform":
+        share = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)[None, :, None]
+        return torch.lerp(start[:, None], end[:, None], share)
     unit_start = start / start.norm(dim=1, keepdim=True)
     unit_end = end / end.norm(dim=1, keepdim=True)
     cosine = (unit_start * unit_end).sum(1, keepdim=True).clamp(-1, 1)

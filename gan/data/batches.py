@@ -5,12 +5,11 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from gan.errors import DataError
+from gan.pixels import Examples
 from gan.runtime import stream_seed
 
 # Share of the GPU memory that is free at the start which the data set may take for itself.
@@ -26,50 +25,52 @@ class Batches:
 
     def __init__(
         self,
-        images: npt.NDArray[np.uint8],
+        examples: Examples,
         batch_size: int,
         *,
         seed: int,
         device: torch.device,
         resident: bool | None = None,
     ) -> None:
-        """Stream `images`.
+        """Stream `examples`.
 
         Args:
-            images: `[N, C, H, W]`, memory-mapped or not.
-            batch_size: images a batch.
+            examples: images, uint8 `[N, C, H, W]`, or points, fp32 `[N, D]`; memory-mapped or not.
+            batch_size: examples a batch.
             seed: determines the order.
             device: where batches are wanted.
             resident: keep the whole array on `device`; by default when that is a GPU where it
                 takes at most a quarter of the free memory.
 
         Raises:
-            DataError: there are fewer images than one batch takes.
+            DataError: there are fewer examples than one batch takes.
         """
-        if len(images) < batch_size:
+        if len(examples) < batch_size:
             raise DataError(
                 f"train.batch_size is {batch_size}, but the training split has only "
-                f"{len(images)} images"
+                f"{len(examples)} examples"
             )
         self.batch_size = batch_size
         self.device = device
         self._seed = seed
         self._epoch = 0
         self._position = 0
-        self._images = images
+        self._examples = examples
         # NHWC: a row of it is an image in channels_last.
-        self._resident: Tensor | None = None  # [N, H, W, C]
-        if _fits(images, device) if resident is None else resident:
-            self._resident = torch.from_numpy(images).permute(0, 2, 3, 1).contiguous().to(device)
+        self._resident: Tensor | None = None  # [N, H, W, C], or [N, D]
+        if _fits(examples, device) if resident is None else resident:
+            rows = torch.from_numpy(examples)
+            outermost = rows.permute(0, 2, 3, 1) if rows.ndim == 4 else rows
+            self._resident = outermost.contiguous().to(device)
         self._order = self._draw_order()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._upcoming: Future[Tensor] | None = None
 
     def next(self) -> Tensor:
-        """The next batch, uint8 `[B, C, H, W]` in channels_last on the device."""
+        """The next batch on the device: uint8 `[B, C, H, W]` in channels_last, or fp32 `[B, D]`."""
         if self._resident is not None:
-            index = self._advance()
-            return self._resident[index].permute(0, 3, 1, 2)
+            rows = self._resident[self._advance()]
+            return rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows
         # One batch ahead, so that reading from disk goes on while the device computes.
         if self._upcoming is None:
             self._upcoming = self._worker.submit(self._gather, self._peek())
@@ -94,7 +95,7 @@ class Batches:
 
     def _order_of(self, epoch: int) -> Tensor:
         rng = torch.Generator().manual_seed(stream_seed(self._seed, f"epoch {epoch}"))
-        order = torch.randperm(len(self._images), generator=rng)
+        order = torch.randperm(len(self._examples), generator=rng)
         if self._resident is None or self.device.type != "cuda":
             return order
         # Pinned, so that turning to the next epoch does not wait for the GPU either.
@@ -102,13 +103,13 @@ class Batches:
 
     def _wrap(self) -> None:
         """Turn to the next epoch when the present one no longer fills a batch."""
-        if self._position + self.batch_size > len(self._images):
+        if self._position + self.batch_size > len(self._examples):
             self._epoch += 1
             self._position = 0
             self._order = self._draw_order()
 
     def _peek(self) -> Tensor:
-        if self._position + self.batch_size > len(self._images):
+        if self._position + self.batch_size > len(self._examples):
             return self._order_of(self._epoch + 1)[: self.batch_size]
         return self._order[self._position : self._position + self.batch_size]
 
@@ -119,13 +120,14 @@ class Batches:
         return index
 
     def _gather(self, index: Tensor) -> Tensor:
-        rows = torch.from_numpy(self._images[index.numpy()])  # [B, C, H, W], copied from the map
-        rows = rows.contiguous(memory_format=torch.channels_last)
+        rows = torch.from_numpy(self._examples[index.numpy()])  # [B, *shape], copied from the map
+        if rows.ndim == 4:
+            rows = rows.contiguous(memory_format=torch.channels_last)
         return rows.pin_memory() if self.device.type == "cuda" else rows
 
 
-def _fits(images: npt.NDArray[np.uint8], device: torch.device) -> bool:
+def _fits(examples: Examples, device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
-    return images.nbytes <= RESIDENT_SHARE * free
+    return examples.nbytes <= RESIDENT_SHARE * free

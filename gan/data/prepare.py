@@ -46,17 +46,22 @@ def prepare(
     """
     source = open_source(config, workers)
     failures = _Failures(config)
+    unit = "img" if source.kind == "images" else "pt"
     with (
         contextlib.closing(source.batches) as batches,
         PreparedWriter(
-            out, source=config.name, shape=source.shape, label_names=source.label_names
+            out,
+            source=source.name or config.name,
+            shape=source.shape,
+            label_names=source.label_names,
+            kind=source.kind,
         ) as writer,
-        tqdm(total=source.total, desc="prepare", unit="img", disable=not progress) as bar,
+        tqdm(total=source.total, desc="prepare", unit=unit, disable=not progress) as bar,
     ):
         for batch in batches:
             _append(writer, batch)
             failures.add(batch.failures, writer)
-            bar.update(len(batch.images) + len(batch.failures))
+            bar.update(len(batch.examples) + len(batch.failures))
         failures.finish()
         _check_counts(config, writer)
     return writer.manifest
@@ -98,10 +103,10 @@ def _append(writer: PreparedWriter, batch: Batch) -> None:
         chosen = batch.in_test == (split == "test")
         if chosen.all():
             # Nothing to pick out, so nothing to copy.
-            writer.append(split, batch.images, batch.labels)
+            writer.append(split, batch.examples, batch.labels)
         elif chosen.any():
             labels = None if batch.labels is None else batch.labels[chosen]
-            writer.append(split, batch.images[np.flatnonzero(chosen)], labels)
+            writer.append(split, batch.examples[np.flatnonzero(chosen)], labels)
 
 
 def _check_counts(config: DataConfig, writer: PreparedWriter) -> None:

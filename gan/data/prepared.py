@@ -1,6 +1,6 @@
 """The prepared form: one array file a split and a JSON manifest, and nothing else.
 
-    train.npy, test.npy                uint8 [N, C, H, W]
+    train.npy, test.npy                images, uint8 [N, C, H, W], or points, fp32 [N, D]
     train_labels.npy, test_labels.npy  int64 [N], only when the source has labels
     manifest.json                      what the arrays are, and checksums
 
@@ -17,7 +17,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,16 +25,31 @@ from pydantic import Field, ValidationError
 
 from gan.config import Section
 from gan.errors import DataError
+from gan.pixels import Examples, Images, Points
 
 Split = Literal["train", "test"]
+
+
+class KindFormat(NamedTuple):
+    """How the examples of a kind are stored."""
+
+    dtype: str
+    descriptor: str
+    axes: str
+
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 SPLITS: tuple[Split, ...] = ("train", "test")
 # Names of skipped examples that the manifest keeps; the count is always complete.
 MAX_SKIPPED_NAMES = 100
-# As the headers spell them: uint8 and int64, the latter little-endian on every machine.
-IMAGE_DTYPE = "|u1"
+# What an example may be: its dtype in the manifest and as the array's header spells it,
+# little-endian on every machine, and the letters of its shape.
+Kind = Literal["images", "points"]
+KINDS: dict[Kind, KindFormat] = {
+    "images": KindFormat("uint8", "|u1", "CHW"),
+    "points": KindFormat("float32", "<f4", "D"),
+}
 LABEL_DTYPE = "<i8"
 HEADER_BYTES = 128
 
@@ -66,10 +81,10 @@ class Manifest(Section):
     """What a prepared folder holds. Equal data has equal manifests, wherever it came from."""
 
     format: Literal[1]
-    source: str = Field(description="data.name")
-    kind: Literal["images"]
-    shape: list[int] = Field(description="of one example: channels, height, width")
-    dtype: Literal["uint8"]
+    source: str = Field(description="data.name, and which one of several")
+    kind: Kind
+    shape: list[int] = Field(description="of one example: channels, height, width; or dimensions")
+    dtype: Literal["uint8", "float32"]
     label_names: list[str] | None = Field(description="a label is an index into it")
     splits: dict[Split, SplitManifest]
     skipped: Skipped
@@ -88,17 +103,39 @@ class Prepared:
         self.folder = folder
         self.manifest = manifest
 
-    def images(self, split: Split) -> npt.NDArray[np.uint8]:
-        """The examples of `split`, uint8 `[N, C, H, W]`, memory-mapped.
+    def examples(self, split: Split) -> Examples:
+        """The examples of `split`, whatever their kind, memory-mapped.
 
         The map is copy-on-write: what is written to it never reaches the file.
         """
         return _map(self.folder / self.manifest.splits[split].array.file)
 
+    def images(self, split: Split) -> Images:
+        """The examples of `split`, uint8 `[N, C, H, W]`, memory-mapped as `examples`.
+
+        Raises:
+            DataError: they are not images.
+        """
+        self._check_kind("images")
+        return cast(Images, self.examples(split))
+
+    def points(self, split: Split) -> Points:
+        """The examples of `split`, fp32 `[N, D]`, memory-mapped as `examples`.
+
+        Raises:
+            DataError: they are not points.
+        """
+        self._check_kind("points")
+        return cast(Points, self.examples(split))
+
     def labels(self, split: Split) -> npt.NDArray[np.int64] | None:
         """The labels of `split`, int64 `[N]`, indices into `manifest.label_names`, or None."""
         labels = self.manifest.splits[split].labels
         return None if labels is None else _map(self.folder / labels.file)
+
+    def _check_kind(self, expected: Kind) -> None:
+        if self.manifest.kind != expected:
+            raise DataError(f"{self.folder} holds {self.manifest.kind}: expected {expected}")
 
     def verify(self) -> None:
         """Read every byte and compare it with the checksums, which `open_prepared` does not.
@@ -130,7 +167,8 @@ def open_prepared(folder: str | os.PathLike[str]) -> Prepared:
     manifest = _read_manifest(folder)
     for split in SPLITS:
         part = manifest.splits[split]
-        _check_array(folder / part.array.file, IMAGE_DTYPE, (part.count, *manifest.shape))
+        descriptor = KINDS[manifest.kind].descriptor
+        _check_array(folder / part.array.file, descriptor, (part.count, *manifest.shape))
         if part.labels is not None:
             _check_array(folder / part.labels.file, LABEL_DTYPE, (part.count,))
     return Prepared(folder, manifest)
@@ -175,6 +213,11 @@ def _read_manifest(folder: Path) -> Manifest:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{path}: {key}: {first['msg']}; run prepare again") from None
+    if manifest.dtype != KINDS[manifest.kind].dtype:
+        raise DataError(
+            f"{path} has {manifest.kind} of dtype {manifest.dtype}: expected "
+            f"{KINDS[manifest.kind].dtype}; run prepare again"
+        )
     if set(manifest.splits) != set(SPLITS):
         raise DataError(f"{path} has the splits {sorted(manifest.splits)}: expected {SPLITS}")
     content = manifest.model_dump(mode="json", exclude={"checksum"})

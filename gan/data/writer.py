@@ -16,11 +16,12 @@ import numpy.typing as npt
 from gan.data.prepared import (
     FORMAT,
     HEADER_BYTES,
-    IMAGE_DTYPE,
+    KINDS,
     LABEL_DTYPE,
     MANIFEST,
     MAX_SKIPPED_NAMES,
     SPLITS,
+    Kind,
     Manifest,
     Split,
     manifest_checksum,
@@ -28,6 +29,7 @@ from gan.data.prepared import (
 )
 from gan.errors import UserError
 from gan.files import atomic_write
+from gan.pixels import Examples
 
 
 class PreparedWriter:
@@ -48,17 +50,20 @@ class PreparedWriter:
         source: str,
         shape: Sequence[int],
         label_names: Iterable[str] | None = None,
+        kind: Kind = "images",
     ) -> None:
         """Prepare to write.
 
         Args:
             folder: made if it is missing. Files of other names in it are left alone.
             source: `data.name`, for the manifest.
-            shape: of one example, `[C, H, W]`.
+            shape: of one example, `[C, H, W]` of an image, `[D]` of a point.
             label_names: what the labels stand for; None when there are none.
+            kind: what the examples are.
         """
         self._folder = Path(folder)
         self._source = source
+        self._kind = kind
         self._shape = tuple(int(length) for length in shape)
         self._label_names = None if label_names is None else list(label_names)
         self._arrays: dict[Split, _ArrayStream] = {}
@@ -94,27 +99,33 @@ class PreparedWriter:
     def append(
         self,
         split: Split,
-        images: npt.NDArray[np.uint8],
+        examples: Examples,
         labels: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        """Add `images` (uint8 `[B, C, H, W]`) and their `labels` (int64 `[B]`) to `split`.
+        """Add `examples` and their `labels` (int64 `[B]`) to `split`.
+
+        Args:
+            split: which one.
+            examples: images, uint8 `[B, C, H, W]`, or points, fp32 `[B, D]`.
+            labels: given exactly when the writer has `label_names`.
 
         Raises:
             ValueError: a shape, dtype or label does not fit what the writer was made for.
             UserError: the operating system refused to write; names the file.
         """
-        if images.dtype != np.uint8 or images.shape[1:] != self._shape:
+        dtype = KINDS[self._kind].dtype
+        if examples.dtype != dtype or examples.shape[1:] != self._shape:
             raise ValueError(
-                f"images are {images.dtype} {list(images.shape)}: expected uint8 "
+                f"{self._kind} are {examples.dtype} {list(examples.shape)}: expected {dtype} "
                 f"{['B', *self._shape]}"
             )
         if (labels is None) != (self._label_names is None):
             raise ValueError("labels must be given exactly when the writer has label_names")
         if labels is not None and self._label_names is not None:
-            if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+            if labels.dtype != np.int64 or labels.shape != examples.shape[:1]:
                 raise ValueError(
                     f"labels are {labels.dtype} {list(labels.shape)}: expected int64 "
-                    f"{[len(images)]}"
+                    f"{[len(examples)]}"
                 )
             if len(labels) and not 0 <= labels.min() <= labels.max() < len(self._label_names):
                 raise ValueError(
@@ -122,7 +133,7 @@ class PreparedWriter:
                     f"{len(self._label_names)} names"
                 )
             self._labels[split].append(labels)
-        self._arrays[split].append(images)
+        self._arrays[split].append(examples)
 
     def skip(self, name: str) -> None:
         """Note that the example `name` was left out."""
@@ -138,7 +149,9 @@ class PreparedWriter:
             # Files take their places in the reverse of this order: the manifest last of all.
             manifest_file = stack.enter_context(atomic_write(manifest_path))
             for split in SPLITS:
-                self._arrays[split] = self._open(stack, f"{split}.npy", IMAGE_DTYPE, self._shape)
+                self._arrays[split] = self._open(
+                    stack, f"{split}.npy", KINDS[self._kind].descriptor, self._shape
+                )
                 if self._label_names is not None:
                     self._labels[split] = self._open(stack, f"{split}_labels.npy", LABEL_DTYPE, ())
             yield
@@ -169,9 +182,9 @@ class PreparedWriter:
         content: dict[str, Any] = {
             "format": FORMAT,
             "source": self._source,
-            "kind": "images",
+            "kind": self._kind,
             "shape": list(self._shape),
-            "dtype": "uint8",
+            "dtype": KINDS[self._kind].dtype,
             "label_names": self._label_names,
             "splits": {
                 split: {

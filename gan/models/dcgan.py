@@ -2,35 +2,27 @@
 
 Generator: a dense layer to 4×4, then k transposed convolutions (kernel 4, stride 2), BatchNorm and
 ReLU after each but the last, which ends in tanh. Discriminator: k convolutions of the same geometry
-with LeakyReLU(0.2), BatchNorm in all but the first where `discriminator_norm` is `batch` as in the
-paper, then a dense layer to one logit.
+with LeakyReLU(0.2), normalised in all but the first as `discriminator_norm` says (`batch` as in
+the paper), then a dense layer to one logit.
 Weights are drawn from N(0, 0.02), BatchNorm scales from N(1, 0.02), as in the paper.
 """
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from gan.config import ModelConfig
 from gan.models import base
-from kernels import ConvBlock, ConvTransposeBlock
+from gan.models.layers import add_spectral_norm, normalisation
+from kernels import BatchNormActivation, ConvBlock, ConvTransposeBlock, FusedSequential, chain
 
-FIRST_SIZE = 4
+NEGATIVE_SLOPE = 0.2  # of LeakyReLU, as in `ConvBlock`
+
 # The published 64×64 pair stops doubling its width at eight times the narrowest layer.
 MAX_WIDENING = 8
-
-
-def _levels(size: int) -> int:
-    """How many times 4 is doubled to reach `size`."""
-    levels = round(math.log2(size / FIRST_SIZE))
-    if levels < 1 or FIRST_SIZE * 2**levels != size:
-        raise ValueError(f"size is {size}, expected 4·2ᵏ with k ≥ 1: 8, 16, 32, 64, 128, …")
-    return levels
 
 
 def _widths(narrowest: int, levels: int) -> list[int]:
@@ -39,13 +31,14 @@ def _widths(narrowest: int, levels: int) -> list[int]:
 
 
 class Generator(base.Generator):
-    """`[B, latent_size]` to `[B, channels, size, size]` in [−1, 1]."""
+    """`[B, latent_size]` to images `[B, C, S, S]` in [−1, 1]."""
 
-    def __init__(self, config: ModelConfig, channels: int, size: int) -> None:
-        super().__init__(config, channels, size)
-        widths = _widths(config.generator_width, _levels(size))[::-1]
-        self.dense = nn.Linear(config.latent_size, widths[0] * FIRST_SIZE**2, bias=False)
-        self.dense_norm = nn.BatchNorm2d(widths[0])
+    def __init__(self, config: ModelConfig, shape: tuple[int, ...]) -> None:
+        super().__init__(config, shape)
+        channels, size = base.image_shape(shape)
+        widths = _widths(config.generator_width, base.doublings(size))[::-1]
+        self.dense = nn.Linear(config.latent_size, widths[0] * base.FIRST_SIZE**2, bias=False)
+        self.dense_norm = BatchNormActivation(widths[0], "relu")
         self.blocks = nn.Sequential(
             *(ConvTransposeBlock(a, b) for a, b in pairwise(widths)),
             ConvTransposeBlock(widths[-1], channels, norm="none", activation="tanh"),
@@ -56,24 +49,25 @@ class Generator(base.Generator):
         """`[B, latent_size]` to `[B, C, S, S]`."""
         x = self.dense(latent)  # [B, 4·4·W]
         # Height and width outermost: in memory this is the channels_last layout, without a copy.
-        x = rearrange(x, "b (h w c) -> b c h w", h=FIRST_SIZE, w=FIRST_SIZE)
-        x = F.relu(self.dense_norm(x))  # [B, W, 4, 4]
-        images: Tensor = self.blocks(x)  # [B, C, S, S]
-        return images
+        x = rearrange(x, "b (h w c) -> b c h w", h=base.FIRST_SIZE, w=base.FIRST_SIZE)
+        return chain(x, self.dense_norm, *self.blocks)  # [B, C, S, S]
 
 
 class Discriminator(base.Discriminator):
-    """`[B, channels, size, size]` to logits `[B]`."""
+    """Images `[B, C, S, S]` to logits `[B]`."""
 
-    def __init__(self, config: ModelConfig, channels: int, size: int) -> None:
+    def __init__(self, config: ModelConfig, shape: tuple[int, ...]) -> None:
         super().__init__()
-        widths = _widths(config.discriminator_width, _levels(size))
-        self.blocks = nn.Sequential(
+        channels, size = base.image_shape(shape)
+        widths = _widths(config.discriminator_width, base.doublings(size))
+        self.blocks = FusedSequential(
             ConvBlock(channels, widths[0]),
-            *(ConvBlock(a, b, norm=config.discriminator_norm) for a, b in pairwise(widths)),
+            *(_down(a, b, config.discriminator_norm) for a, b in pairwise(widths)),
         )
-        self.dense = nn.Linear(FIRST_SIZE**2 * widths[-1], 1)
+        self.dense = nn.Linear(base.FIRST_SIZE**2 * widths[-1], 1)
         _initialise(self)
+        if config.spectral_norm:
+            add_spectral_norm(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """`[B, C, S, S]` to `[B]`."""
@@ -81,6 +75,17 @@ class Discriminator(base.Discriminator):
         x = rearrange(x, "b c h w -> b (h w c)")  # no copy in channels_last
         logits: Tensor = self.dense(x)  # [B, 1]
         return logits.squeeze(1)
+
+
+def _down(inputs: int, outputs: int, norm: str) -> nn.Module:
+    """A convolution that halves the image, its normalisation and its activation."""
+    if norm in ("batch", "none"):  # what the fused block knows
+        return ConvBlock(inputs, outputs, norm=norm)
+    return nn.Sequential(
+        ConvBlock(inputs, outputs, norm="none", activation=None),
+        normalisation(norm, outputs, 2),
+        nn.LeakyReLU(NEGATIVE_SLOPE),
+    )
 
 
 def _initialise(module: nn.Module) -> None:

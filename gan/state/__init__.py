@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -19,7 +20,7 @@ import pickle
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +31,34 @@ from gan.errors import StateError
 from gan.files import write_bytes, write_json
 
 # Part of every fingerprint: a change in what a checkpoint holds starts runs afresh.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KEPT_CHECKPOINTS = 2
 DEFAULT_ROOT = Path(".state")
 
 
-def code_digest(packages: tuple[str, ...] = ("gan", "kernels")) -> str:
-    """A digest of the source of all modules of `packages` that are imported so far.
+def code_digest(imported: Sequence[str] = ("gan",), whole: Sequence[str] = ("kernels",)) -> str:
+    """A digest of the source that a run's result depends on.
 
     Part of the fingerprint, so that a run that was interrupted does not go on under edited code
     and then pass for the work of either.
+
+    Args:
+        imported: packages of which those modules count that are imported so far; one that a run
+            imports later, the networks' for example, is to be imported before.
+        whole: packages of which every file counts. The operators' Triton modules are imported,
+            and their launch configurations read, when they are first called.
     """
     digest = hashlib.sha256(torch.__version__.encode())
     for name in sorted(sys.modules):
         file = getattr(sys.modules[name], "__file__", None)
-        if file is not None and name.partition(".")[0] in packages:
+        if file is not None and name.partition(".")[0] in imported:
             digest.update(name.encode())
             digest.update(Path(file).read_bytes())
+    for package in whole:
+        for root in map(Path, importlib.import_module(package).__path__):
+            for path in sorted([*root.rglob("*.py"), *root.rglob("*.json")]):
+                digest.update(f"{package}/{path.relative_to(root)}".encode())
+                digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

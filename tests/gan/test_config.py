@@ -76,3 +76,18 @@ def test_image_sizes_are_the_powers_that_the_networks_take(size: int):
     else:
         with pytest.raises(ConfigError, match="size: found"):
             parse(DataConfig, {"size": size}, "here")
+
+
+@pytest.mark.parametrize("model", ["dcgan", "resnet"])
+def test_points_are_for_networks_of_points_and_images_for_those_of_images(model: str):
+    with pytest.raises(ConfigError, match=rf"model.name is {model}, .* has points: expected mlp"):
+        parse(Config, {"data": {"name": "toy"}, "model": {"name": model}}, "params.yaml")
+    with pytest.raises(ConfigError, match=r"model.name is mlp, but data.name digits has images"):
+        parse(Config, {"model": {"name": "mlp"}}, "params.yaml")
+    parse(Config, {"data": {"name": "toy"}, "model": {"name": "mlp"}}, "params.yaml")
+    parse(Config, {"model": {"name": model}}, "params.yaml")
+
+
+def test_an_unknown_toy_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"toy: found 'moons', expected .*normal.*spirals"):
+        parse(DataConfig, {"name": "toy", "toy": "moons"}, "here")

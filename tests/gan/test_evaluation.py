@@ -1,5 +1,4 @@
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from gan.config import EvaluateConfig, JudgeConfig
 from gan.data.prepared import Prepared, open_prepared
 from gan.data.writer import PreparedWriter
 from gan.errors import UserError
-from gan.evaluation import Evaluation, _presentable, evaluate
+from gan.evaluation import Evaluation, evaluate
 from gan.judge import Judge, fit_judge
 from gan.metrics.frechet_distance import frechet_distance
 from gan.metrics.moments import moments
@@ -200,7 +199,7 @@ def test_a_large_training_split_is_only_partly_kept(labelled: Judged):
 
 
 def test_blocks_of_the_stream_do_not_matter(labelled: Judged, honest: Evaluation, monkeypatch):
-    monkeypatch.setattr("gan.evaluation.BLOCK", 37)
+    monkeypatch.setattr("gan.measured.BLOCK", 37)
     found = run(draw(400, 7)[0], labelled).metrics
     assert found["fd"]["value"] == pytest.approx(honest.metrics["fd"]["value"], rel=1e-4)
     assert found["precision"]["value"] == pytest.approx(
@@ -231,8 +230,3 @@ def test_more_neighbours_than_test_images_are_refused(labelled: Judged):
     config = CONFIG.model_copy(update={"neighbours": 90})
     with pytest.raises(UserError, match=r"80 test images.* needs at least 91"):
         run(draw(400, 7)[0], labelled, config)
-
-
-def test_what_json_cannot_hold_becomes_none_and_digits_are_few():
-    found = _presentable({"a": {"b": math.inf, "c": math.nan}, "d": 1 / 3, "e": 7, "f": "x"})
-    assert found == {"a": {"b": None, "c": None}, "d": 0.333333, "e": 7, "f": "x"}

@@ -19,7 +19,7 @@ from gan.tensor_file import metadata_key
 def generator():
     torch.manual_seed(0)
     config = ModelConfig(latent_size=3, generator_width=4, discriminator_width=4)
-    return build_generator(config, 1, 8).to(memory_format=torch.channels_last)
+    return build_generator(config, (1, 8, 8)).to(memory_format=torch.channels_last)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_loaded_generator_draws_the_same_images(generator, published: Path):
     assert torch.equal(loaded(latent), generator.eval()(latent))
     assert not loaded.training
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
-    assert (loaded.channels, loaded.size, loaded.latent_size) == (1, 8, 3)
+    assert (loaded.shape, loaded.latent_size) == ((1, 8, 8), 3)
     assert loaded.provenance == {"steps": 3}
 
 
@@ -77,7 +77,7 @@ def rewrite(path: Path, change) -> None:
     ("change", "message"),
     [
         (lambda d, t: d.update(version=99), "format version is 99, expected 1"),
-        (lambda d, t: d.update(size=16), "blocks.0.1.bias is missing"),
+        (lambda d, t: d.update(shape=[1, 16, 16]), "blocks.0.1.bias is missing"),
         (lambda d, t: t.pop("dense.weight"), "dense.weight is missing"),
         (lambda d, t: t.update(extra=torch.zeros(1)), "extra is not part of the model"),
         (
@@ -85,8 +85,8 @@ def rewrite(path: Path, change) -> None:
             r"dense.weight has shape \[2, 2\], expected \[64, 3\]",
         ),
         (lambda d, t: d["model"].update(name="other"), "configuration is not understood"),
-        (lambda d, t: d.update(size="large"), "configuration is not understood"),
-        (lambda d, t: d.pop("channels"), "configuration is not understood"),
+        (lambda d, t: d.update(shape="large"), "configuration is not understood"),
+        (lambda d, t: d.pop("shape"), "configuration is not understood"),
         (lambda d, t: d.pop("version"), "damaged or foreign"),
     ],
 )
@@ -109,3 +109,26 @@ def test_missing_damaged_and_foreign_files_are_refused(published: Path, tmp_path
     published.write_bytes(b"PK\x03\x04 not a tensor in sight")
     with pytest.raises(StateError, match="damaged or foreign"):
         load_generator(published)
+
+
+def test_a_file_from_before_there_were_points_still_loads(generator, published: Path):
+    def older(description, tensors) -> None:
+        del description["shape"]
+        description.update(channels=1, size=8)
+        for key in ("latent", "depth", "spectral_norm"):
+            del description["model"][key]
+
+    rewrite(published, older)
+    latent = torch.randn(4, 3)
+    assert torch.equal(load_generator(published)(latent), generator.eval()(latent))
+
+
+def test_a_generator_of_points(tmp_path: Path):
+    config = ModelConfig(name="mlp", latent="uniform", latent_size=3, generator_width=4)
+    generator = build_generator(config, (2,))
+    save_generator(generator, tmp_path / "g.safetensors", provenance={})
+    loaded = load_generator(tmp_path / "g.safetensors")
+    assert loaded.shape == (2,)
+    latent = loaded.draw_latent(5, torch.Generator())
+    assert latent.abs().max() <= 1
+    assert torch.equal(loaded(latent), generator.eval()(latent))

@@ -14,7 +14,7 @@ from gan.sampling import generate, interpolate
 def generator():
     torch.manual_seed(0)
     config = ModelConfig(latent_size=3, generator_width=4, discriminator_width=4)
-    return build_generator(config, channels=1, size=8)
+    return build_generator(config, (1, 8, 8))
 
 
 def test_batching_does_not_change_samples_and_the_mode_comes_back():
@@ -61,3 +61,22 @@ def test_the_latent_is_the_prior_on_the_generators_device():
     assert latent.shape == (20000, 3)
     assert latent.mean().item() == pytest.approx(0, abs=0.02)
     assert latent.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_points_come_as_fp32():
+    network = build_generator(ModelConfig(name="mlp", latent_size=3, generator_width=4), (2,))
+    points = np.concatenate(list(generate(network, torch.randn(7, 3), 3)))
+    assert points.shape == (7, 2)
+    assert points.dtype == np.float32
+
+
+def test_a_uniform_prior_and_straight_lines_within_it():
+    config = ModelConfig(latent="uniform", latent_size=3, generator_width=4)
+    network = build_generator(config, (1, 8, 8))
+    latent = network.draw_latent(20000, torch.Generator().manual_seed(0))
+    assert latent.min() >= -1
+    assert latent.max() <= 1
+    assert latent.mean().item() == pytest.approx(0, abs=0.02)
+    assert latent.std().item() == pytest.approx(1 / math.sqrt(3), abs=0.01)
+    path = interpolate(torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, 1.0]]), 3, "uniform")
+    torch.testing.assert_close(path[0], torch.tensor([[-1.0, 0.0], [0.0, 0.5], [1.0, 1.0]]))

@@ -155,6 +155,20 @@ def test_the_code_digest_follows_the_source(tmp_path: Path, monkeypatch: pytest.
         del sys.modules["some_package_of_ours"]
 
 
+def test_of_the_operators_every_file_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A Triton module is imported, and a launch configuration read, when it is first used."""
+    package = tmp_path / "operators_of_ours"
+    (package / "tuning").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = set()
+    for name in ("__init__.py", "triton.py", "tuning/some.json", "notes.txt"):
+        (package / name).write_text(f"# {name}")
+        digests.add(code_digest((), ("operators_of_ours",)))
+    assert len(digests) == 3
+    del sys.modules["operators_of_ours"]
+
+
 def test_list_and_prune(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with hold(tmp_path, {"run": 1}, {"data": "digits"}) as state:
         state.save(10, content(1))

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gan.config import DataConfig
+from gan.data.prepared import Kind
+from gan.pixels import Examples
 
 
 class Failure(NamedTuple):
@@ -28,7 +30,7 @@ class Failure(NamedTuple):
 class Batch:
     """Some consecutive examples of a source."""
 
-    images: npt.NDArray[np.uint8]  # [B, C, H, W]
+    examples: Examples  # images, uint8 [B, C, H, W], or points, fp32 [B, D]
     in_test: npt.NDArray[np.bool_]  # [B]
     labels: npt.NDArray[np.int64] | None  # [B], indices into `Source.label_names`
     failures: tuple[Failure, ...] = ()  # besides the B examples above
@@ -42,10 +44,12 @@ class Source:
     cannot be read is a `Failure` in its batch; what follows from it is decided by the reader.
     """
 
-    shape: tuple[int, int, int]  # [C, H, W] of one example
+    shape: tuple[int, ...]  # of one example: [C, H, W], or [D]
     label_names: tuple[str, ...] | None
     total: int | None  # examples, failures included; None when it is not known
     batches: Generator[Batch, None, None]
+    kind: Kind = "images"
+    name: str | None = None  # for the manifest; `data.name` when it is not given
 
 
 def open_source(config: DataConfig, workers: int = 0) -> Source:

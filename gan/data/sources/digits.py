@@ -45,7 +45,7 @@ def _batches(
     images = np.round(levels * (255 / 16)).astype(np.uint8)
     fit = "resize" if config.fit == "auto" else config.fit
     yield Batch(
-        images=fit_batch(images, config.size, fit)[:, None],
+        examples=fit_batch(images, config.size, fit)[:, None],
         in_test=np.array(
             [in_test(f"digits/{index:05d}", config.test_fraction) for index in range(len(images))]
         ),

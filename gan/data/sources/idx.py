@@ -107,7 +107,7 @@ def _batches(
                     [in_test(f"idx/{i:05d}", config.test_fraction) for i in range(start, stop)]
                 )
             yield Batch(
-                images=fit_batch(upright, config.size, fit)[:, None],
+                examples=fit_batch(upright, config.size, fit)[:, None],
                 in_test=held_out,
                 labels=labels[split][start:stop] if labels else None,
             )

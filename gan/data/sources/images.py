@@ -78,7 +78,7 @@ def _batches(
         for chunk, (images, places, failures) in decoded:
             kept = start + places
             yield Batch(
-                images=images,
+                examples=images,
                 in_test=held_out[kept],
                 labels=None if labels is None else labels[kept],
                 failures=tuple(Failure(_printable(name), reason) for name, reason in failures),

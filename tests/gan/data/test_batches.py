@@ -69,3 +69,16 @@ def test_a_stream_goes_on_where_its_state_was_taken(count: int, batch: int, take
 def test_the_seed_determines_the_order():
     orders = [numbers(Batches(numbered(50), 50, seed=s, device=CPU).next()) for s in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_points_come_as_they_are(resident: bool):
+    points = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    batches = Batches(points, 3, seed=1, device=CPU, resident=resident)
+    rows = torch.cat([batches.next(), batches.next()])
+    assert rows.dtype == torch.float32
+    assert sorted(rows.tolist()) == sorted(points.tolist())
+    # A batch is the caller's own.
+    rows.zero_()
+    batches.next().requires_grad_().data.zero_()
+    assert np.abs(points).min() > 0

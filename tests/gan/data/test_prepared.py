@@ -107,3 +107,14 @@ class TestOpenRefuses:
         opened = open_prepared(folder)
         with pytest.raises(DataError, match=r"test\.npy.*checksum"):
             opened.verify()
+
+    def test_a_dtype_that_is_not_the_kinds(self, folder: Path) -> None:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        self.change(folder, dtype="float32")
+        assert manifest["dtype"] == "uint8"
+        self.check(folder, "images of dtype float32: expected uint8")
+
+
+def test_images_are_no_points(folder: Path) -> None:
+    with pytest.raises(DataError, match="holds images: expected points"):
+        open_prepared(folder).points("train")

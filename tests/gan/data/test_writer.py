@@ -222,3 +222,25 @@ def _fail_writes_of(
             yield FullDisk(file) if path.name == name else file
 
     monkeypatch.setattr(module, "atomic_write", atomic_write)
+
+
+def test_points_are_written_and_read(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(7, 2)).astype(np.float32)
+    with PreparedWriter(tmp_path, source="toy ring", shape=(2,), kind="points") as writer:
+        writer.append("train", points[:5])
+        writer.append("test", points[5:])
+    opened = open_prepared(tmp_path)
+    opened.verify()
+    assert (opened.manifest.kind, opened.manifest.dtype) == ("points", "float32")
+    np.testing.assert_array_equal(opened.points("train"), points[:5])
+    np.testing.assert_array_equal(opened.examples("test"), points[5:])
+    with pytest.raises(DataError, match="holds points: expected images"):
+        opened.images("train")
+
+
+def test_points_of_another_dtype_or_width_are_refused(tmp_path: Path) -> None:
+    with PreparedWriter(tmp_path, source="toy ring", shape=(2,), kind="points") as writer:
+        with pytest.raises(ValueError, match=r"points are float64 \[3, 2\]: expected float32"):
+            writer.append("train", np.zeros((3, 2)))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"expected float32 \['B', 2\]"):
+            writer.append("train", np.zeros((3, 1), np.float32))

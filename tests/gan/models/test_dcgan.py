@@ -14,8 +14,10 @@ def config(**changes: object) -> ModelConfig:
 @pytest.mark.parametrize("size", IMAGE_SIZES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_shapes_and_layout_at_every_size(size: int, channels: int):
-    generator = build_generator(config(), channels, size).to(memory_format=torch.channels_last)
-    discriminator = build_discriminator(config(), channels, size)
+    generator = build_generator(config(), (channels, size, size)).to(
+        memory_format=torch.channels_last
+    )
+    discriminator = build_discriminator(config(), (channels, size, size))
     images = generator(torch.randn(2, 5))
     assert images.shape == (2, channels, size, size)
     assert images.is_contiguous(memory_format=torch.channels_last)
@@ -28,8 +30,8 @@ def test_the_published_64_pixel_pair():
     published = ModelConfig(
         latent_size=100, generator_width=64, discriminator_width=64, discriminator_norm="batch"
     )
-    generator = build_generator(published, 3, 64)
-    discriminator = build_discriminator(published, 3, 64)
+    generator = build_generator(published, (3, 64, 64))
+    discriminator = build_discriminator(published, (3, 64, 64))
     widths = [block.convolution.weight.shape[:2] for block in generator.blocks]
     assert widths == [(512, 256), (256, 128), (128, 64), (64, 3)]
     assert generator.dense.weight.shape == (512 * 16, 100)
@@ -42,7 +44,7 @@ def test_the_published_64_pixel_pair():
 
 
 def test_the_dense_layer_is_the_textbook_transposed_convolution():
-    generator = build_generator(config(), 1, 8)
+    generator = build_generator(config(), (1, 8, 8))
     latent = torch.randn(3, 5)
     # Linear [16·W, Z] with rows in (h, w, c) order is ConvTranspose2d(Z, W, 4) on a 1×1 image.
     width = generator.dense_norm.num_features
@@ -55,21 +57,21 @@ def test_the_dense_layer_is_the_textbook_transposed_convolution():
 
 
 def test_no_batch_norm_at_the_ends():
-    discriminator = build_discriminator(config(discriminator_norm="batch"), 1, 32)
+    discriminator = build_discriminator(config(discriminator_norm="batch"), (1, 32, 32))
     assert [block.norm is None for block in discriminator.blocks] == [True, False, False]
-    generator = build_generator(config(), 1, 32)
+    generator = build_generator(config(), (1, 32, 32))
     assert [block.norm is None for block in generator.blocks] == [False, False, True]
 
 
 def test_a_discriminator_without_normalisation_judges_each_image_alone():
-    discriminator = build_discriminator(config(), 1, 16)
+    discriminator = build_discriminator(config(), (1, 16, 16))
     images = torch.randn(5, 1, 16, 16)
     torch.testing.assert_close(discriminator(images)[:2], discriminator(images[:2]))
 
 
 def test_initial_weights_have_the_papers_spread():
     torch.manual_seed(0)
-    generator = build_generator(config(generator_width=32, latent_size=64), 3, 32)
+    generator = build_generator(config(generator_width=32, latent_size=64), (3, 32, 32))
     weight = generator.blocks[0].convolution.weight
     assert weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert generator.blocks[0].norm.weight.mean().item() == pytest.approx(1.0, abs=0.01)
@@ -78,6 +80,35 @@ def test_initial_weights_have_the_papers_spread():
 
 def test_a_size_that_is_not_reached_by_doubling_is_refused():
     with pytest.raises(ValueError, match="size is 24, expected 4·2ᵏ"):
-        build_generator(config(), 1, 24)
+        build_generator(config(), (1, 24, 24))
     with pytest.raises(ValueError, match="size is 4, expected"):
-        build_discriminator(config(), 1, 4)
+        build_discriminator(config(), (1, 4, 4))
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "none"])
+def test_the_choices_of_the_discriminator_can_be_combined(norm: str):
+    chosen = config(discriminator_norm=norm, spectral_norm=True)
+    discriminator = build_discriminator(chosen, (1, 32, 32))
+    logits = discriminator(torch.randn(3, 1, 32, 32))
+    assert logits.shape == (3,)
+    logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in discriminator.parameters())
+
+
+def test_layer_normalisation_judges_each_image_alone_whatever_its_contrast():
+    torch.manual_seed(0)
+    discriminator = build_discriminator(config(discriminator_norm="layer"), (1, 32, 32))
+    seen = []
+    discriminator.blocks[2][1].register_forward_hook(lambda m, i, out: seen.append(out))
+    images = torch.randn(4, 1, 32, 32)
+    torch.testing.assert_close(discriminator(images)[:2], discriminator(images[:2]))
+    flat = seen[0].flatten(1)
+    torch.testing.assert_close(flat.mean(1), torch.zeros(4), atol=1e-4, rtol=0)
+    assert not any(isinstance(each, nn.BatchNorm2d) for each in discriminator.modules())
+
+
+def test_an_example_that_is_no_square_image_is_refused():
+    with pytest.raises(ValueError, match=r"shape is \[2\], expected that of a square image"):
+        build_generator(config(), (2,))
+    with pytest.raises(ValueError, match=r"shape is \[1, 8, 16\], expected that of a square"):
+        build_discriminator(config(), (1, 8, 16))

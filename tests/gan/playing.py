@@ -1,0 +1,66 @@
+"""Tiny games for the tests of the step and of the loop around it."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from gan.config import Config, parse
+from gan.history import MEASURES
+from gan.training import Trainer
+
+CPU = torch.device("cpu")
+
+
+def configure(**train: object) -> Config:
+    values = {
+        "model": {
+            "latent_size": 4,
+            "generator_width": 4,
+            "discriminator_width": 4,
+            "discriminator_norm": "batch",
+        },
+        "objective": {"penalties": {"r1": 0.0}, **train.pop("objective", {})},
+        "train": {"steps": 6, "batch_size": 4, "record_every": 4, "sample_every": 3, **train},
+        "runtime": {"checkpoint_seconds": 0.0, "progress_every": 1},
+    }
+    return parse(Config, values, "test")
+
+
+def images(count: int = 24, channels: int = 1, size: int = 16) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, channels, size, size), np.uint8)
+
+
+def trainer(config: Config | None = None, **shape: int) -> Trainer:
+    return Trainer(config or configure(), images(**shape), device=CPU)
+
+
+def measured(run: Trainer, step: int = 0) -> dict[str, float]:
+    return dict(zip(MEASURES, run._window[step].tolist(), strict=True))
+
+
+def snapshot(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def assert_same_state(one: object, other: object, where: str = "state") -> None:
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same_state(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            assert_same_state(*pair, f"{where}[{index}]")
+    else:
+        assert one == other, where
+
+
+class Grids:
+    def __init__(self) -> None:
+        self.written: dict[int, np.ndarray] = {}
+
+    def __call__(self, step: int, grid: np.ndarray) -> None:
+        self.written[step] = grid
