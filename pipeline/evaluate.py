@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from gan import figures
+from gan import figures, toy_figures
 from gan.config import Config
-from gan.data.prepared import open_prepared
+from gan.data.prepared import Prepared, open_prepared
 from gan.errors import DataError
 from gan.evaluation import Evaluation, evaluate
 from gan.files import write_bytes, write_json
 from gan.judge import load_judge
 from gan.runtime import pick_device
+from gan.toy_evaluation import evaluate_points, mode_shares
+from gan.toy_judge import load_toy_judge
 from pipeline.params import run_stage
 from pipeline.paths import EVALUATE_METRICS, EVALUATION, JUDGE, PREPARED, SAMPLES
 
@@ -23,11 +27,11 @@ from pipeline.paths import EVALUATE_METRICS, EVALUATION, JUDGE, PREPARED, SAMPLE
 def main(config: Config) -> None:
     """Write the metrics and `results/evaluation`."""
     prepared = open_prepared(PREPARED)
+    if prepared.manifest.kind == "points":
+        _evaluate_points(config, prepared)
+        return
     judge = load_judge(JUDGE, pick_device(config.runtime.device))
-    try:
-        samples = np.load(SAMPLES / "samples.npy", mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{SAMPLES / 'samples.npy'} cannot be read: {error}") from error
+    samples = _read_samples()
     found = evaluate(samples, prepared, judge, config.evaluate, seed=config.seed)
 
     count = len(found.nearest.indices)
@@ -43,6 +47,33 @@ def main(config: Config) -> None:
         _write_classes(names, found.class_shares)
     write_json(EVALUATE_METRICS, found.metrics)
     print(summary(found), file=sys.stderr)
+
+
+def _evaluate_points(config: Config, prepared: Prepared) -> None:
+    checksum = prepared.manifest.checksum
+    toy = load_toy_judge(JUDGE, checksum)
+    samples = _read_samples()
+    metrics = evaluate_points(
+        samples, toy, config.evaluate, seed=config.seed, data_checksum=checksum
+    )
+    toy_figures.samples(samples, EVALUATION / "density.png", toy)
+    names = prepared.manifest.label_names
+    if names is not None:
+        shares = mode_shares(samples, toy)
+        figures.class_histogram(names, shares, EVALUATION / "classes.png")
+        _write_classes(names, shares)
+    write_json(EVALUATE_METRICS, metrics)
+    print(points_summary(metrics), file=sys.stderr)
+
+
+def _read_samples() -> npt.NDArray[Any]:
+    try:
+        samples: npt.NDArray[Any] = np.load(
+            SAMPLES / "samples.npy", mmap_mode="c", allow_pickle=False
+        )
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{SAMPLES / 'samples.npy'} cannot be read: {error}") from error
+    return samples
 
 
 def _write_classes(names: list[str], shares: dict[str, list[float]]) -> None:
@@ -68,6 +99,19 @@ def summary(found: Evaluation) -> str:
             f"{classes['covered']} of {classes['count']} classes "
             f"({classes['smallest_share']:.1%} to {classes['largest_share']:.1%})"
         )
+    return ", ".join(parts)
+
+
+def points_summary(metrics: dict[str, Any]) -> str:
+    """The few numbers of points that one looks at first, in one line."""
+    shannon = metrics["jensen_shannon"]
+    parts = [
+        f"Jensen–Shannon divergence {shannon['value']:.3f} (real against real "
+        f"{shannon['floor']:.3f})",
+        f"{metrics['good_share']['value']:.1%} good samples",
+    ]
+    if "modes" in metrics:
+        parts.append(f"{metrics['modes']['hit']} of {metrics['modes']['count']} modes")
     return ", ".join(parts)
 
 

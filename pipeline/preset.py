@@ -1,8 +1,18 @@
-"""`python -m pipeline.preset NAME [key=value …]`: a published system's settings into params.yaml.
+"""`python -m pipeline.preset NAME [NAME …] [key=value …]`: published settings into params.yaml.
 
-A preset is a small delta over the defaults of `gan.config`. Applying it sets every parameter to
-the preset's value or its default, whatever was tried before, but for `seed` and `runtime`, which
-are yours. Comments in the file are kept, and each change is printed. Pairs `key=value` come on top.
+A preset is a small delta over the defaults of `gan.config`: a game, or data with the networks for
+them. One of either can be given, in any order, and pairs `key=value` on top of both:
+
+    python -m pipeline.preset wgan-gp                   that game on the default data
+    python -m pipeline.preset wgan-gp toy-ring          and on a toy, with its networks and rates
+    python -m pipeline.preset lsgan mnist train.steps=2000
+
+Of what both set, the game decides what is under `objective`, and the data all else, learning rates
+for example, which their size asks for; what gives way is printed. What a game's preset says of
+points, in its section `points`, comes on top where the data are points.
+
+Every other parameter goes back to its default, whatever was tried before, but for `seed` and
+`runtime`, which are yours. Comments in the file are kept, and each change is printed.
 """
 
 from __future__ import annotations
@@ -13,7 +23,7 @@ import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -35,7 +45,9 @@ def names() -> list[str]:
 
 
 def load(name: str) -> dict[str, Any]:
-    """A preset: `about` and `source` (one line each) and `params`, the delta.
+    """A preset: `about` and `source` (one line each), `params`, the delta, perhaps `points`.
+
+    `points` is a further delta, for data that are points and not images.
 
     Raises:
         ConfigError: there is none of that name; the message lists those there are.
@@ -49,30 +61,110 @@ def load(name: str) -> dict[str, Any]:
     return content
 
 
-def resolve(name: str, pairs: Sequence[str] = ()) -> dict[str, Any]:
-    """All parameters of preset `name` with `key=value` pairs on top, but for `seed` and `runtime`.
+def is_game(name: str) -> bool:
+    """Whether a preset says what is played and nothing of the data it is played on."""
+    params = load(name)["params"]
+    return "objective" in params and "data" not in params
+
+
+class Overridden(NamedTuple):
+    """A value of one preset that another one's has replaced."""
+
+    key: str
+    preset: str
+    value: Any
+    by: str
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.by}'s {self.new!r} replaces {self.preset}'s {self.value!r}"
+
+
+def resolve(presets: Sequence[str], pairs: Sequence[str] = ()) -> dict[str, Any]:
+    """All parameters of `presets`, but for `seed` and `runtime`.
+
+    Args:
+        presets: a game, data, or both.
+        pairs: `key=value`, on top of them.
 
     Raises:
-        ConfigError: an unknown preset, a pair that is not one, or values that are not valid.
+        ConfigError: an unknown preset, two games or two data, a pair that is not one, or values
+            that are not valid.
     """
-    values = Config().model_dump(exclude=set(KEPT))
-    for key, value in _leaves(load(name).get("params") or {}):
+    given = _parsed(pairs)
+    values, _ = _stacked(presets, given)
+    for key, value in given.items():
         _put(values, key, value)
-    for pair in pairs:
-        name_of_key, equals, text = pair.partition("=")
-        if not equals or not name_of_key:
-            raise ConfigError(f"found {pair!r}, expected key=value, train.steps=2000 for example")
-        try:
-            value = YAML(typ="safe", pure=True).load(text)
-        except YAMLError as error:
-            raise ConfigError(f"{name_of_key}: {text!r} is not a YAML value: {error}") from error
-        _put(values, tuple(name_of_key.split(".")), value)
-    parse(Config, values, f"preset {name}")
+    parse(Config, values, " ".join(["preset", *presets]))
     return values
 
 
-def apply(name: str, pairs: Sequence[str] = (), path: Path = PARAMS) -> list[str]:
-    """Write preset `name` into the parameters at `path`; comments and order are kept.
+def overridden(presets: Sequence[str], pairs: Sequence[str] = ()) -> list[Overridden]:
+    """What `presets` disagree on, and which of them has its way; not what a pair decides anyway.
+
+    Raises:
+        ConfigError: an unknown preset, two games or two data, or a pair that is not one.
+    """
+    given = _parsed(pairs)
+    found = _stacked(presets, given)[1]
+    return [each for each in found if tuple(each.key.split(".")) not in given]
+
+
+def _parsed(pairs: Sequence[str]) -> dict[tuple[str, ...], Any]:
+    values = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"found {pair!r}, expected key=value, train.steps=2000 for example")
+        try:
+            values[tuple(key.split("."))] = YAML(typ="safe", pure=True).load(text)
+        except YAMLError as error:
+            raise ConfigError(f"{key}: {text!r} is not a YAML value: {error}") from error
+    return values
+
+
+def _stacked(
+    presets: Sequence[str], given: Mapping[tuple[str, ...], Any]
+) -> tuple[dict[str, Any], list[Overridden]]:
+    """The defaults with `presets` on top, and what these disagree on.
+
+    Of what is `given` on top of them only the kind of data matters here.
+    """
+    games = [name for name in presets if is_game(name)]
+    data = [name for name in presets if not is_game(name)]
+    for alike, what in ((games, "what is played"), (data, "what it is played on")):
+        if len(alike) > 1:
+            # Half of one under half of the other would be neither.
+            raise ConfigError(
+                f"found the presets {' and '.join(alike)}, which all say {what}: expected one"
+            )
+    values = Config().model_dump(exclude=set(KEPT))
+    owners: dict[tuple[str, ...], str] = {}
+    replaced = []
+
+    def put(name: str, delta: Mapping[str, Any]) -> None:
+        for key, value in _leaves(delta):
+            before = _put(values, key, value)
+            owner = owners.setdefault(key, name)
+            if owner != name and before != value:
+                replaced.append(Overridden(".".join(key), owner, before, name, value))
+            owners[key] = name
+
+    for name in data:
+        put(name, {"objective": load(name)["params"].get("objective", {})})
+    for name in games:
+        put(name, load(name)["params"])
+    for name in data:
+        params = load(name)["params"]
+        put(name, {section: params[section] for section in params if section != "objective"})
+    if given.get(("data", "name"), values["data"]["name"]) == "toy":
+        for name in games:
+            put(name, load(name).get("points", {}))
+    return values, replaced
+
+
+def apply(presets: Sequence[str], pairs: Sequence[str] = (), path: Path = PARAMS) -> list[str]:
+    """Write `presets` into the parameters at `path`; comments and order are kept.
 
     Returns:
         One line for each parameter that changed.
@@ -89,7 +181,7 @@ def apply(name: str, pairs: Sequence[str] = (), path: Path = PARAMS) -> list[str
     except (OSError, YAMLError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     changed = []
-    for key, value in _leaves(resolve(name, pairs)):
+    for key, value in _leaves(resolve(presets, pairs)):
         before = _put(document, key, value)
         if before != value:
             changed.append(f"{'.'.join(key)}: {before!r} → {value!r}")
@@ -129,24 +221,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", nargs="?", help="which preset")
-    parser.add_argument("pairs", nargs="*", metavar="key=value", help="set on top of the preset")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME | key=value", help="presets, and values on top of them"
+    )
     parser.add_argument("--list", action="store_true", help="show every preset and its source")
     options = parser.parse_args(arguments)
-    if options.list or options.name is None:
-        for name in names():
-            preset = load(name)
-            print(f"{name:<24} {preset['about']} [{preset['source']}]")
+    presets = [name for name in options.names if "=" not in name]
+    pairs = [pair for pair in options.names if "=" in pair]
+    if options.list or not options.names:
+        _print_list()
         return 0
     try:
-        changed = apply(options.name, options.pairs)
+        if not presets:
+            raise ConfigError(f"found {options.names[0]!r} alone, expected the name of a preset")
+        changed = apply(presets, pairs)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     for line in changed:
         print(line)
+    for replaced in overridden(presets, pairs):
+        print(f"note: {replaced}")
     print(f"{PARAMS}: {len(changed)} parameters changed; now run `dvc repro`")
     return 0
+
+
+def _print_list() -> None:
+    width = max(map(len, names()))
+    for of_games, title in ((True, "Games:"), (False, "Data, and networks for them:")):
+        print(title)
+        for name in names():
+            if is_game(name) is of_games:
+                preset = load(name)
+                print(f"  {name:<{width}}  {preset['about']} [{preset['source']}]")
 
 
 if __name__ == "__main__":

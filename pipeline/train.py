@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
-from gan import figures
+from gan import figures, toy_figures
 from gan.config import Config
 from gan.data.prepared import open_prepared
 from gan.errors import StateError
 from gan.files import write_bytes, write_json
-from gan.history import as_columns, write_csv
-from gan.pixels import Images
+from gan.history import write_csv
+from gan.models import load_family
+from gan.pixels import Examples, Images
 from gan.published import save_generator
 from gan.runtime import pick_device
+from gan.schedules import depends_on_total
 from gan.state import DEFAULT_ROOT, RunState, code_digest, hold
+from gan.toy_training import observe, optimum
+from gan.toys import Toy, toy_of
 from gan.training import Interrupted, Trainer, grid_path, grid_steps
 from pipeline.params import STOPPED, run_stage
 from pipeline.paths import GENERATOR, PREPARED, TRAIN_METRICS, TRAINING
@@ -29,10 +35,13 @@ def main(config: Config) -> None:
         "seed": config.seed,
         "model": config.model.model_dump(),
         "objective": config.objective.model_dump(),
-        # More steps go on from the steps before.
-        "train": config.train.model_dump(exclude={"steps"}),
+        # More steps go on from the steps before, unless these were taken with the end in view.
+        "train": config.train.model_dump(
+            exclude=None if depends_on_total(config.train.schedule) else {"steps"}
+        ),
         "data": prepared.manifest.checksum,
     }
+    load_family(config.model.name)  # its code is part of what determines the result
     # Not part of the provenance: an edited comment would change the published file.
     identity = {**provenance, "code": code_digest()}
     about = {
@@ -42,18 +51,25 @@ def main(config: Config) -> None:
         "steps": config.train.steps,
     }
     with hold(state_root(), identity, about) as state:
-        trainer = Trainer(config, prepared.images("train"), device=device)
+        trainer = Trainer(config, prepared.examples("train"), device=device)
         grids = state.folder / "samples"
+        toy = toy_of(prepared) if prepared.manifest.kind == "points" else None
 
-        def write_grid(step: int, images: Images) -> None:
-            figures.image_grid(images, config.train.sample_grid, grid_path(grids, step))
+        def write_grid(step: int, samples: Examples) -> None:
+            if toy is None:
+                images = cast(Images, samples)
+                figures.image_grid(images, config.train.sample_grid, grid_path(grids, step))
+            else:
+                snapshot = observe(trainer, toy)
+                toy_figures.save_snapshot(snapshot, toy_figures.snapshot_path(grids, step))
+                _draw_game([snapshot], toy, config, grid_path(grids, step))
 
         try:
             trainer.run(state, config.runtime, write_grid)
         except Interrupted as stop:
             print(stop, file=sys.stderr)
             sys.exit(STOPPED)
-        _publish(trainer, state, grids, provenance)
+        _publish(trainer, state, grids, provenance, toy)
         state.finish(trainer.step)
 
 
@@ -67,15 +83,28 @@ def state_root() -> Path:
     return Path(root) / DEFAULT_ROOT
 
 
-def _publish(trainer: Trainer, state: RunState, grids: Path, provenance: dict[str, object]) -> None:
+def _draw_game(snapshots: list[toy_figures.Snapshot], toy: Toy, config: Config, path: Path) -> None:
+    probabilities = config.objective.discriminator == "gan"
+    toy_figures.game(snapshots, toy, path, probabilities=probabilities)
+
+
+def _publish(
+    trainer: Trainer,
+    state: RunState,
+    grids: Path,
+    provenance: dict[str, object],
+    toy: Toy | None,
+) -> None:
     """Write every out of the stage from the state, whatever was there before."""
     config = trainer.config
     rows = trainer.rows()
     write_csv(rows, TRAINING / "history.csv")
-    figures.curves(as_columns(rows), TRAINING / "curves.png")
+    columns = trainer.columns()
+    figures.curves(columns, TRAINING / "curves.png")
     for other in (TRAINING / "samples").glob("*.png"):  # of another run, when DVC is not around
         other.unlink()
-    for step in grid_steps(config.train.steps, config.train.sample_every):
+    steps = grid_steps(config.train.steps, config.train.sample_every)
+    for step in steps:
         try:
             grid = grid_path(grids, step).read_bytes()
         except OSError as error:
@@ -84,6 +113,14 @@ def _publish(trainer: Trainer, state: RunState, grids: Path, provenance: dict[st
                 "with `python -m gan.state prune --all` and run again"
             ) from error
         write_bytes(grid_path(TRAINING / "samples", step), grid)
+    theory = None
+    (TRAINING / "game.png").unlink(missing_ok=True)
+    if toy is not None:
+        snapshots = [
+            toy_figures.load_snapshot(toy_figures.snapshot_path(grids, step)) for step in steps
+        ]
+        _draw_game(snapshots, toy, config, TRAINING / "game.png")
+        theory = optimum(trainer, toy)
     save_generator(
         trainer.average,
         GENERATOR,
@@ -93,6 +130,9 @@ def _publish(trainer: Trainer, state: RunState, grids: Path, provenance: dict[st
             "images_seen": trainer.images_seen,
         },
     )
+    alarms = trainer.alarms()
+    for alarm in alarms:
+        print(f"alarm: {alarm.message}", file=sys.stderr)
     write_json(
         TRAIN_METRICS,
         {
@@ -102,7 +142,10 @@ def _publish(trainer: Trainer, state: RunState, grids: Path, provenance: dict[st
                 "generator": sum(p.numel() for p in trainer.generator.parameters()),
                 "discriminator": sum(p.numel() for p in trainer.discriminator.parameters()),
             },
-            "last": {name: values[-1] for name, values in as_columns(rows).items()},
+            "last": {name: values[-1] for name, values in columns.items()},
+            "alarms": {alarm.name: alarm.message for alarm in alarms},
+            # The discriminator against the best there is, where that is known.
+            **({} if theory is None else {"theory": asdict(theory)}),
         },
     )
 

@@ -1,6 +1,7 @@
 """`dvc.yaml` held against the code: dependencies, parameters and outs are what the stages use."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ def module_file(name: str) -> Path | None:
     return None
 
 
-def imported(file: Path) -> set[str]:
+@functools.cache
+def imported(file: Path) -> frozenset[str]:
     """Names of the project's modules that `file` imports, anywhere in it."""
     package = file.parent.parts  # for a module as for a package's __init__
     found = set()
@@ -46,7 +48,7 @@ def imported(file: Path) -> set[str]:
             found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     # Importing a.b imports a as well.
     found |= {name.rsplit(".", depth)[0] for name in found for depth in range(name.count(".") + 1)}
-    return {name for name in found if name.partition(".")[0] in PACKAGES}
+    return frozenset(name for name in found if name.partition(".")[0] in PACKAGES)
 
 
 # Chosen by name at run time, out of sight of the imports: every module of the folder counts.
@@ -90,7 +92,8 @@ def code_deps(stage: str) -> set[str]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_code_dependencies_are_exactly_the_imports(stage: str):
     # Package markers without code of their own cannot change a result.
-    empty = {str(p.relative_to(ROOT)) for p in ROOT.glob("*/**/__init__.py") if only_text(p)}
+    markers = (path for package in PACKAGES for path in (ROOT / package).rglob("__init__.py"))
+    empty = {str(path.relative_to(ROOT)) for path in markers if only_text(path)}
     wanted = closure(Path(f"pipeline/{stage}.py")) - empty - LAZY
     assert sorted(code_deps(stage) - empty) == sorted(wanted)
 

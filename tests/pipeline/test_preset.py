@@ -21,17 +21,77 @@ def params(tmp_path: Path, committed_params: str) -> Path:
 @pytest.mark.parametrize("name", preset.names())
 def test_every_preset_is_valid_and_says_what_it_is(name: str, params: Path):
     content = preset.load(name)
-    assert set(content) == {"about", "source", "params"}
-    assert content["about"]
-    assert content["source"]
-    preset.apply(name, (), params)
+    assert set(content) - {"points"} == {"about", "source", "params"}
+    for line in (content["about"], content["source"]):
+        assert line
+        assert "\n" not in line
+    preset.apply([name], (), params)
     config = read_config(params)
-    assert config.model_dump(exclude={"seed", "runtime"}) == preset.resolve(name)
+    assert config.model_dump(exclude={"seed", "runtime"}) == preset.resolve([name])
+
+
+def test_the_presets_that_the_readme_speaks_of_are_there():
+    assert set(preset.names()) == {
+        "minimax", "non-saturating", "lsgan", "lsgan-pearson", "fgan-kl", "fgan-reverse-kl",
+        "fgan-pearson", "fgan-hellinger", "fgan-jensen-shannon", "fgan-gan",
+        "fgan-total-variation", "wgan", "wgan-gp", "hinge-sn", "bgan", "relativistic-r1r2", "r1",
+        "toy-normal", "toy-ring", "toy-grid", "dcgan64", "mnist", "digits",
+    }  # fmt: skip
+
+
+def test_the_game_decides_what_is_played_the_data_all_else_and_points_come_last():
+    rate = ("train", "generator_learning_rate")
+
+    def value(names: list[str], *key: str) -> object:
+        found = preset.resolve(names)
+        for part in key:
+            found = found[part]
+        return found
+
+    assert value(["wgan-gp"], *rate) == 1e-4
+    assert value(["wgan-gp", "toy-ring"], *rate) == 1e-3
+    assert preset.resolve(["toy-ring", "wgan-gp"]) == preset.resolve(["wgan-gp", "toy-ring"])
+    assert value(["hinge-sn", "toy-ring"], "objective", "d_steps") == 5
+    strength = ("objective", "penalties", "gradient_penalty")
+    assert value(["wgan-gp"], *strength) == value(["wgan-gp", "mnist"], *strength) == 10.0
+    assert value(["wgan-gp", "toy-ring"], *strength) == 0.1
+    given = preset.resolve(["wgan-gp"], ["data.name=toy", "model.name=mlp"])
+    assert given["objective"]["penalties"]["gradient_penalty"] == 0.1
+    assert value(["lsgan", "dcgan64"], "objective", "discriminator") == "least_squares"
+
+
+def test_what_gives_way_is_said(params: Path, monkeypatch, capsys):
+    said = [str(each) for each in preset.overridden(["wgan-gp", "toy-ring"])]
+    assert said == [
+        "train.generator_learning_rate: toy-ring's 0.001 replaces wgan-gp's 0.0001",
+        "train.discriminator_learning_rate: toy-ring's 0.001 replaces wgan-gp's 0.0001",
+        "train.betas: toy-ring's [0.0, 0.99] replaces wgan-gp's [0.0, 0.9]",
+    ]
+    assert preset.overridden(["wgan-gp"]) == preset.overridden(["lsgan", "digits"]) == []
+    monkeypatch.chdir(params.parent)
+    pair = "train.generator_learning_rate=3e-4"
+    assert preset.main(["wgan-gp", "toy-ring", pair]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert notes == [f"note: {line}" for line in said[1:]]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["wgan", "lsgan"], "wgan and lsgan, which all say what is played: expected one"),
+        (["toy-ring", "r1", "mnist"], "toy-ring and mnist, which all say what it is played on"),
+        (["r1", "dcgan64"], "penalties.r1 is 1.0, .*discriminator_norm batch mixes"),
+        (["dcgan64", "wgan-gp"], "gradient_penalty is 10.0, .*discriminator_norm batch mixes"),
+    ],
+)
+def test_presets_that_contradict_each_other_are_refused(names: list[str], message: str):
+    with pytest.raises(ConfigError, match=message):
+        preset.resolve(names)
 
 
 def test_comments_order_and_notation_are_kept(params: Path):
     before = params.read_text()
-    assert preset.apply("digits", ["train.steps=123"], params) == ["train.steps: " + steps(123)]
+    assert preset.apply(["digits"], ["train.steps=123"], params) == ["train.steps: " + steps(123)]
     after = params.read_text()
     assert len(before.splitlines()) == len(after.splitlines())
     changed = [
@@ -41,7 +101,7 @@ def test_comments_order_and_notation_are_kept(params: Path):
     ]
     assert len(changed) == 1
     assert changed[0][1].startswith("  steps: 123 ")
-    assert changed[0][1].endswith("# generator steps")
+    assert changed[0][1].endswith("then g_steps of the generator")
     assert "2e-4" in after
 
 
@@ -56,7 +116,7 @@ def test_a_preset_undoes_what_was_tried_before_but_keeps_seed_and_runtime(params
     values["train"]["batch_size"] = 3
     with params.open("w") as file:
         YAML().dump(values, file)
-    changed = preset.apply("digits", (), params)
+    changed = preset.apply(["digits"], (), params)
     assert changed == [f"train.batch_size: 3 → {Config().train.batch_size}"]
     config = read_config(params)
     assert config.seed == 7
@@ -64,7 +124,7 @@ def test_a_preset_undoes_what_was_tried_before_but_keeps_seed_and_runtime(params
 
 
 def test_pairs_are_yaml_values(params: Path):
-    preset.apply("digits", ["train.betas=[0.0, 0.9]", "data.path=/some/where"], params)
+    preset.apply(["digits"], ["train.betas=[0.0, 0.9]", "data.path=/some/where"], params)
     config = read_config(params)
     assert config.train.betas == [0.0, 0.9]
     assert config.data.path == "/some/where"
@@ -86,7 +146,7 @@ def test_what_is_not_valid_is_refused_and_the_file_unchanged(
 ):
     before = params.read_bytes()
     with pytest.raises(ConfigError, match=message):
-        preset.apply(name, pairs, params)
+        preset.apply([name], pairs, params)
     assert params.read_bytes() == before
 
 
@@ -94,14 +154,24 @@ def test_the_command_line(params: Path, monkeypatch, capsys):
     monkeypatch.chdir(params.parent)
     assert preset.main(["--list"]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in listed] == preset.names()
+    names = [line.split()[0] for line in listed if line.startswith("  ")]
+    assert sorted(names) == preset.names()
+    assert len(listed) == len(names) + 2  # and two headings
+    assert names.index("wgan") < names.index("digits")
     assert preset.main(["mnist", "data.path=/data/mnist"]) == 0
     out = capsys.readouterr().out
     assert "data.name: 'digits' → 'idx'" in out
     assert read_config().data.path == "/data/mnist"
+    assert preset.main(["lsgan", "toy-ring", "train.steps=12"]) == 0
+    assert read_config().data.toy == "ring"
+    assert read_config().objective.discriminator == "least_squares"
+    assert read_config().train.steps == 12
+    capsys.readouterr()
+    assert preset.main(["train.steps=12"]) == 2
+    assert "expected the name of a preset" in capsys.readouterr().err
     assert preset.main(["nothing"]) == 2
     assert capsys.readouterr().err.startswith("error: there is no preset 'nothing'")
 
 
 def test_the_default_preset_is_the_default():
-    assert parse(Config, preset.resolve("digits"), "digits") == Config()
+    assert parse(Config, preset.resolve(["digits"]), "digits") == Config()

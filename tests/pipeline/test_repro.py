@@ -172,12 +172,8 @@ def test_everything_is_there_and_a_second_time_nothing_runs(own: Workspace):
     ("values", "stages"),
     [
         ({"data.test_fraction": 0.3}, ["prepare"]),
-        ({"judge.seed": 1}, ["judge"]),
         ({"seed": 1}, ["train", "sample", "evaluate"]),
         ({"model.latent_size": 5}, ["train"]),
-        ({"objective.penalties.r1": 0.2}, ["train"]),
-        ({"train.betas": [0.4, 0.9]}, ["train"]),
-        ({"sample.count": 260}, ["sample"]),
         ({"evaluate.neighbours": 4}, ["evaluate"]),
         (
             {
@@ -201,19 +197,11 @@ def test_a_parameter_touches_the_stages_that_use_it(
     ("module", "stages"),
     [
         ("gan/config.py", list(STAGES)),
-        ("gan/data/sources/idx.py", ["prepare"]),
-        ("gan/data/batches.py", ["train"]),
-        ("gan/judge.py", ["judge", "evaluate"]),
-        ("gan/training.py", ["train"]),
-        ("gan/models/dcgan.py", ["train", "sample"]),
-        ("kernels/dispatch.py", ["train", "sample"]),
-        ("gan/figures.py", ["train", "sample", "evaluate"]),
-        ("gan/metrics/moments.py", ["evaluate"]),
-        ("pipeline/sample.py", ["sample"]),
+        ("gan/data/sources/idx.py", ["prepare"]),  # in a folder
+        ("gan/models/dcgan.py", ["train", "sample", "evaluate"]),
         ("pipeline/preset.py", []),
-        ("gan/state/__main__.py", []),
     ],
-)
+)  # that every stage depends on exactly what it imports is checked in test_dvc_yaml
 def test_a_module_touches_the_stages_that_import_it(
     edited: Workspace, module: str, stages: list[str]
 ):

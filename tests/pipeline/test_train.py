@@ -1,11 +1,14 @@
 """The stage without DVC around it."""
 
+import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gan.alarms import Alarm
 from gan.config import Config, parse
 from gan.data.prepare import prepare
 from gan.errors import StateError
@@ -13,8 +16,9 @@ from gan.training import Trainer
 from pipeline import paths, train
 
 
-def configure(**of_training: int) -> Config:
+def configure(objective: dict[str, Any] | None = None, **of_training: Any) -> Config:
     values = {
+        "objective": objective or {},
         "data": {"size": 8},
         "model": {"latent_size": 4, "generator_width": 4, "discriminator_width": 4},
         "train": {"batch_size": 16, "sample_every": 4, "sample_grid": 2, **of_training},
@@ -48,6 +52,39 @@ def test_a_state_without_one_of_its_grids_is_refused_by_name():
     grid.unlink()
     with pytest.raises(StateError, match=r"has lost a grid .*step-000000004.png.*prune --all"):
         train.main(configure(steps=6))
+
+
+@pytest.mark.parametrize(("schedule", "states"), [("constant", 1), ("cosine", 2)])
+def test_more_steps_extend_a_run_unless_its_rates_had_the_end_in_view(schedule: str, states: int):
+    for steps in (3, 5):
+        train.main(configure(steps=steps, schedule=schedule))
+    folders = list(Path(".state").glob("*/run.json"))
+    assert len(folders) == states
+    assert json.loads(paths.TRAIN_METRICS.read_text())["steps"] == 5
+
+
+def test_alarms_are_on_the_console_and_in_the_metrics(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    raised = [Alarm("collapse", "the samples lose their diversity")]
+    monkeypatch.setattr("gan.training.alarms", lambda columns: raised)
+    train.main(configure(steps=5))
+    said = capsys.readouterr().err
+    assert "step 4: the samples lose their diversity" in said
+    assert "alarm: the samples lose their diversity" in said
+    found = json.loads(paths.TRAIN_METRICS.read_text())["alarms"]
+    assert found == {"collapse": "the samples lose their diversity"}
+
+
+def test_alarms_see_the_columns_that_mean_something(monkeypatch: pytest.MonkeyPatch):
+    seen: list[set[str]] = []
+    monkeypatch.setattr("gan.training.alarms", lambda columns: seen.append(set(columns)) or [])
+    train.main(configure(steps=2))
+    wasserstein = {"discriminator": "wasserstein", "generator": "wasserstein"}
+    penalties = {"r1": 0.0, "gradient_penalty": 10.0}
+    train.main(configure(steps=2, objective={**wasserstein, "penalties": penalties}))
+    assert seen[0] - seen[-1] == {"real_accuracy", "fake_accuracy"}
+    assert {"gradient_ratio", "spread", "at_bound", "total_loss"} <= seen[-1]
 
 
 def test_a_signal_ends_the_stage_with_the_status_of_one(

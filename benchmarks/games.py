@@ -1,0 +1,392 @@
+"""The games against each other: every one under the same budget, on the same data and networks.
+
+    python -m benchmarks.games --data digits
+    python -m benchmarks.games --data toy-ring --games wgan-gp,relativistic-r1r2 --seeds 3
+    python -m benchmarks.games --data mnist --steps 3000 data.path=/path/to/mnist
+
+`--data` names a data preset, `--games` presets that say what is played (all of them by default);
+`key=value` come on top, for every game alike. A run is what the pipeline does: the same trainer,
+sampling and evaluation, on configurations that `python -m pipeline.preset GAME DATA` would write.
+
+The budget is counted in updates of either player: `--steps N` gives every game 2·N of them, so
+that one with five discriminator steps a round plays N/3 rounds. Seconds stand in a column.
+
+Interrupted, it goes on where it was, within a game as well: finished games are rows of the CSV
+file, unfinished ones states under `--work`. Finished games stay when the code is edited: remove
+the CSV file to play them anew. Beside it there will be the table of means over seeds as Markdown,
+samples of all games side by side, and the metrics with error bars.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from benchmarks import games_figures
+from benchmarks.report import machine, print_table, results_path, write_csv
+from gan.config import Config, parse
+from gan.data.prepare import prepare
+from gan.data.prepared import Prepared, open_prepared
+from gan.errors import ConfigError, TrainingError, UserError
+from gan.evaluation import evaluate
+from gan.files import write_bytes
+from gan.judge import Judge, fit_judge, load_judge, save_judge
+from gan.pixels import Examples, Images, Points
+from gan.runtime import pick_device, stream_seed
+from gan.sampling import generate
+from gan.state import DEFAULT_ROOT, code_digest, fingerprint, hold
+from gan.toy_evaluation import evaluate_points
+from gan.toys import toy_of
+from gan.training import Interrupted, Trainer
+from pipeline import preset
+
+WORK = DEFAULT_ROOT / "games"
+SHOWN = 2000  # samples kept of every run, for the figure
+BAR_UPDATES = 50  # a run
+
+# Column: where it stands in the metrics, and whether more is better.
+IMAGE_METRICS = {
+    "fd": ("fd.value", False),
+    "fd_floor": ("fd.floor", None),
+    "precision": ("precision.value", True),
+    "recall": ("recall.value", True),
+    "classes": ("classes.covered", True),
+    "neural_js": ("neural_divergences.jensen_shannon.value", False),
+    "neural_js_floor": ("neural_divergences.jensen_shannon.floor", None),
+    "neural_reverse_kl": ("neural_divergences.reverse_kl.value", False),
+    "neural_wasserstein": ("neural_divergences.wasserstein.value", False),
+}
+POINT_METRICS = {
+    "modes": ("modes.hit", True),
+    "good_share": ("good_share.value", True),
+    "js": ("jensen_shannon.value", False),
+    "js_floor": ("jensen_shannon.floor", None),
+    "wasserstein_1": ("wasserstein_1.value", False),
+    "neural_js": ("neural_divergences.jensen_shannon.value", False),
+    "neural_reverse_kl": ("neural_divergences.reverse_kl.value", False),
+    "neural_wasserstein": ("neural_divergences.wasserstein.value", False),
+}
+
+Row = dict[str, Any]
+
+
+def game_names() -> list[str]:
+    """The presets that say what is played, and not on what."""
+    return [name for name in preset.names() if preset.is_game(name)]
+
+
+def configure(game: str, data: str, pairs: Sequence[str], steps: int | None, seed: int) -> Config:
+    """The configuration of one run: as many rounds as the budget allows.
+
+    Args:
+        game: preset of what is played.
+        data: preset of the data.
+        pairs: `key=value` on top.
+        steps: rounds of one update of either player; those of the configuration by default.
+        seed: of the run.
+
+    Raises:
+        ConfigError: an unknown preset, or values that are not valid.
+    """
+    values = preset.resolve([game, data], pairs)
+    objective, train = values["objective"], values["train"]
+    updates = 2 * (steps or train["steps"])
+    rounds = max(1, round(updates / (objective["d_steps"] + objective["g_steps"])))
+    train["steps"] = rounds
+    # Samples are drawn where the bar moves; it changes nothing of the result.
+    train["sample_every"] = max(1, rounds // BAR_UPDATES)
+    train["sample_grid"] = 1
+    return parse(Config, {**values, "seed": seed}, f"{game} on {data}")
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """What determines a row: everything but where and how the work runs."""
+    return config.model_dump(exclude={"runtime"})
+
+
+def prepared_data(config: Config, work: Path) -> Prepared:
+    """The data of `config`, prepared below `work` when they are not there yet."""
+    key = fingerprint({"data": config.data.model_dump()})
+    folder = work / f"data-{key}"
+    try:
+        return open_prepared(folder)
+    except UserError:
+        prepare(config.data, folder, workers=config.runtime.workers)
+    return open_prepared(folder)
+
+
+def fitted_judge(prepared: Prepared, config: Config, work: Path, device: torch.device) -> Judge:
+    """The judge of these data, fitted when it is not there yet."""
+    about = {"data": prepared.manifest.checksum, "judge": config.judge.model_dump()}
+    path = work / f"judge-{fingerprint(about)}.safetensors"
+    if not path.exists():
+        judge, _ = fit_judge(prepared, config.judge, device=device)
+        save_judge(judge, path)
+    return load_judge(path, device)
+
+
+def play(config: Config, prepared: Prepared, work: Path, device: torch.device, bar: Any) -> Trainer:
+    """Train by `config`, from the state of an interrupted run where there is one.
+
+    Raises:
+        Interrupted: someone asked to stop; the state is saved.
+        TrainingError: the game diverged.
+    """
+    objective = config.objective
+    a_round = objective.d_steps + objective.g_steps
+    reached = 0
+
+    def note(step: int, samples: Examples) -> None:
+        nonlocal reached
+        bar.update((step - reached) * a_round)
+        reached = step
+
+    about = {"run": identity(config), "data": prepared.manifest.checksum, "code": _code()}
+    with hold(work, about) as state:
+        trainer = Trainer(config, prepared.examples("train"), device=device)
+        found = state.latest()
+        if found is not None and found[0] < config.train.steps:
+            note(found[0], np.empty(0, np.float32))
+        trainer.run(state, config.runtime, note, progress=False)
+        # Its samples and its row are what is kept of it.
+        state.clear()
+    return trainer
+
+
+@functools.cache
+def _code() -> str:
+    # All of it: what is imported so far depends on which games have been played.
+    return code_digest(imported=(), whole=("gan", "kernels"))
+
+
+def sample(trainer: Trainer, config: Config) -> Examples:
+    """As the stage of that name."""
+    rng = torch.Generator().manual_seed(stream_seed(config.seed, "samples"))
+    latent = trainer.average.draw_latent(config.sample.count, rng)
+    return np.concatenate(list(generate(trainer.average, latent, config.sample.batch_size)))
+
+
+def judged(
+    samples: Examples, prepared: Prepared, config: Config, work: Path, device: torch.device
+) -> dict[str, Any]:
+    """As the stage `evaluate`: all metrics."""
+    if prepared.manifest.kind == "points":
+        return evaluate_points(
+            cast(Points, samples),
+            toy_of(prepared),
+            config.evaluate,
+            seed=config.seed,
+            data_checksum=prepared.manifest.checksum,
+        )
+    judge = fitted_judge(prepared, config, work, device)
+    found = evaluate(
+        cast(Images, samples), prepared, judge, config.evaluate, seed=config.seed, progress=False
+    )
+    return found.metrics
+
+
+def run(game: str, config: Config, work: Path, device: torch.device, bar: Any) -> Row:
+    """Play one game with one seed and judge it; a row of the table."""
+    prepared = prepared_data(config, work)
+    key = fingerprint({"run": identity(config)})
+    row: Row = {
+        "game": game,
+        "seed": config.seed,
+        "rounds": config.train.steps,
+        "config": key,
+        "failed": "",
+    }
+    started, done = time.monotonic(), bar.n
+    try:
+        trainer = play(config, prepared, work, device, bar)
+    except TrainingError as error:
+        row["failed"] = str(error).partition(";")[0]
+        objective = config.objective
+        bar.update(done + config.train.steps * (objective.d_steps + objective.g_steps) - bar.n)
+        return row
+    row["seconds"] = round(time.monotonic() - started, 1)
+    samples = sample(trainer, config)
+    _keep(samples[:SHOWN], work / f"samples-{key}.npy")
+    metrics = judged(samples, prepared, config, work, device)
+    for column, (place, _) in columns(prepared).items():
+        row[column] = _at(metrics, place)
+    row["alarms"] = " ".join(alarm.name for alarm in trainer.alarms())
+    return row
+
+
+def columns(prepared: Prepared) -> Mapping[str, tuple[str, bool | None]]:
+    """The metrics of images or points."""
+    return POINT_METRICS if prepared.manifest.kind == "points" else IMAGE_METRICS
+
+
+def _at(metrics: Mapping[str, Any], place: str) -> Any:
+    value: Any = metrics
+    for part in place.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return ""
+        value = value[part]
+    return "" if value is None else value
+
+
+def _keep(samples: Examples, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, samples, allow_pickle=False)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows that are there, numbers as numbers."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    of_machine = set(machine())
+    return [
+        {
+            key: _number(value) if key not in ("game", "config", "failed", "alarms") else value
+            for key, value in row.items()
+            if key not in of_machine and key != "gpu"
+        }
+        for row in rows
+    ]
+
+
+def _number(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def means(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
+    """One row a game: mean ± deviation over the seeds that did not fail."""
+    table = []
+    for game in dict.fromkeys(row["game"] for row in rows):
+        seeds = [row for row in rows if row["game"] == game]
+        whole = [row for row in seeds if not row["failed"]]
+        line: Row = {"game": game, "seeds": len(seeds), "rounds": seeds[0]["rounds"]}
+        if len(whole) < len(seeds):
+            line["seeds"] = f"{len(whole)} of {len(seeds)}"
+        for name in ("seconds", *metrics):
+            values = [row[name] for row in whole if isinstance(row.get(name), int | float)]
+            line[name] = _spread(values)
+        alarms = {alarm for row in whole for alarm in str(row.get("alarms", "")).split()}
+        line["alarms"] = " ".join(sorted(alarms))
+        table.append(line)
+    return table
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    mean, deviation = float(np.mean(values)), float(np.std(values))
+    return f"{mean:.3g} ± {deviation:.2g}" if len(values) > 1 else f"{mean:.3g}"
+
+
+def markdown(table: Sequence[Row]) -> str:
+    """`table` as Markdown."""
+    names = list(table[0])
+    lines = [names, ["---"] * len(names), *([str(row[name]) for name in names] for row in table)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def report(rows: Sequence[Row], data: str, prepared: Prepared, path: Path, work: Path) -> None:
+    """Print the table; write it and the figures beside `path`."""
+    table = means(rows, list(columns(prepared)))
+    print_table(table)
+    write_bytes(path.with_suffix(".md"), markdown(table).encode())
+    shown = {}
+    for row in rows:
+        kept = work / f"samples-{row['config']}.npy"
+        if row["game"] not in shown and not row["failed"] and kept.exists():
+            shown[row["game"]] = np.load(kept, allow_pickle=False)
+    if shown:
+        toy = toy_of(prepared) if prepared.manifest.kind == "points" else None
+        games_figures.samples(shown, path.with_name(f"{path.stem}_samples.png"), toy)
+    ranked = {name: better for name, (_, better) in columns(prepared).items() if better is not None}
+    games_figures.metrics(rows, ranked, path.with_name(f"{path.stem}_metrics.png"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.games",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", default="digits", help="data preset (%(default)s)")
+    parser.add_argument("--games", default="", help="presets, by commas; all by default")
+    parser.add_argument("--seeds", type=int, default=3, help="runs a game (%(default)s)")
+    parser.add_argument("--steps", type=int, help="updates of each player; the preset's by default")
+    parser.add_argument("--path", help="where the data are, short for data.path=…")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--work", type=Path, default=WORK, help="states (%(default)s)")
+    parser.add_argument("--output", type=Path, help="CSV file")
+    parser.add_argument("pairs", nargs="*", metavar="key=value", help="for every game")
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        return _compare(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (Interrupted, KeyboardInterrupt):
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _compare(options: argparse.Namespace) -> int:
+    device = pick_device(options.device)
+    known = game_names()
+    games = [name for name in options.games.split(",") if name] or known
+    for name in games:
+        if name not in known:
+            raise ConfigError(f"there is no game {name!r}; known: {', '.join(known)}")
+    if options.seeds < 1:
+        raise ConfigError(f"--seeds is {options.seeds}, expected at least 1")
+    # Fresh discriminators are what the comparison is about; off by default in the pipeline.
+    pairs = ["evaluate.neural_steps=300", *options.pairs]
+    if options.path is not None:
+        pairs.append(f"data.path={json.dumps(options.path)}")
+    path = options.output or results_path(f"games_{options.data.replace('-', '_')}", device)
+    configs = {
+        (game, seed): configure(game, options.data, pairs, options.steps, seed)
+        for seed in range(options.seeds)
+        for game in games
+    }
+    wanted = {fingerprint({"run": identity(config)}) for config in configs.values()}
+    # Rows of other settings are replaced: a table has one budget.
+    rows = [row for row in read_rows(path) if row["config"] in wanted]
+    done = {row["config"] for row in rows}
+    todo = {
+        key: config
+        for key, config in configs.items()
+        if fingerprint({"run": identity(config)}) not in done
+    }
+    prepared = prepared_data(next(iter(configs.values())), options.work)
+    updates = sum(
+        config.train.steps * (config.objective.d_steps + config.objective.g_steps)
+        for config in todo.values()
+    )
+    print(f"{len(done)} runs are there, {len(todo)} to go", file=sys.stderr)
+    with tqdm(total=updates, unit="update", dynamic_ncols=True, smoothing=0.02) as bar:
+        for (game, seed), config in todo.items():
+            bar.set_description(f"{game}, seed {seed}")
+            rows.append(run(game, config, options.work, device, bar))
+            rows.sort(key=lambda row: (games.index(row["game"]), row["seed"]))
+            write_csv(path, rows, device)
+    report(rows, options.data, prepared, path, options.work)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
