@@ -226,7 +226,7 @@ def rule(op: str, precision: str, b: int, a: int, positions: int, architecture: 
             block_n = 256
     phases = 4 if op == "spread" else 1
     if -(-positions // block_m) * -(-outer // block_n) * phases < _FEW_TILES:
-        if op == "spread" and block_n > 64:
+        if op == "spread" and block_n > 64 and architecture in WGMMA:
             block_m, block_n = 128, 64
         else:
             block_m, block_n = 64, min(block_n, 128)

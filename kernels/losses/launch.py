@@ -33,7 +33,7 @@ MOST_PROGRAMS = 4096
 # latency by itself; many take few registers each. All are free of spills on every architecture.
 SMALL = 1024
 SMALL_WARPS = 4
-ALONE_BLOCK = 4096
+ALONE_BLOCK = 2048
 ALONE_WARPS = 16
 BLOCK = 2048
 WARPS = 8

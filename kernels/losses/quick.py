@@ -1,9 +1,9 @@
-"""The commonest call, a mean over one small batch on the CPU, in as few steps as it can take.
+"""The commonest call, a mean over one batch on the CPU, in as few steps as it can take.
 
-There the losses are a handful of operations of a microsecond each, and asking which implementation
-runs, with what reduction and which options, would take longer than they do. For each loss the
-answers are worked out once, and what is left is the formula: the same terms, and gradients of any
-order are PyTorch's own.
+In a small batch the losses are a handful of operations of a microsecond each, and asking which
+implementation runs, with what reduction and which options, would take longer than they do. For each
+loss the answers are worked out once, and what is left is the formula: the same terms, and gradients
+of any order are PyTorch's own.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,8 @@ _SHORT: dict[int, Elementwise] = {
     SOFTPLUS.code: torch.nn.functional.softplus,
 }
 
-# Up to so many logits it is quicker to add two vectors than to take the mean of both.
-SMALL = 4096
+# Up to so many logits it is no slower to add two vectors than to take the mean of both.
+SMALL = 65536
 
 
 def applies(fake: Tensor, real: Tensor, impl: str) -> bool:
