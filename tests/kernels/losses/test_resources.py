@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[3]
 HEAVIEST = (
     "discriminator pearson log_ratio, forward, up to 16k",  # two exponentials and weights
     "discriminator gan nowozin, forward, up to 16k",
+    # Few registers, but spills where the compiler aims at two programs a multiprocessor.
+    "discriminator total_variation nowozin, forward, up to 16k",
     "every option, forward",
     "every option, backward",
     "combine",
@@ -50,7 +52,7 @@ def test_no_kernel_spills_its_registers() -> None:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert len(found) == 3 * 3 + 2
+    assert len(found) == 3 * 4 + 2
     spilling = {name: spills for name, (spills, _) in found.items() if spills}
     assert not spilling
     assert max(registers for name, (_, registers) in found.items() if "up to 16k" in name) <= 128
