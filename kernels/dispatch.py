@@ -20,7 +20,7 @@ import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
@@ -94,6 +94,13 @@ class TritonImplementation:
     pays: Callable[..., str | None]
     standing: Callable[[torch.device], str | None] | None = None
     note: Callable[[], str] | None = None
+
+
+def launching_on(device: torch.device) -> AbstractContextManager[Any]:
+    """The context in which launches go to `device`: Triton takes the current one."""
+    if device.type != "cuda" or device.index == torch.cuda.current_device():
+        return nullcontext()
+    return torch.cuda.device(device)
 
 
 class Request(NamedTuple):

@@ -1,4 +1,4 @@
-"""channels_last, and how often a tensor had to be brought into it."""
+"""channels_last: making tensors in it, and how often a tensor had to be brought into it."""
 
 import torch
 from torch import Tensor
@@ -17,6 +17,13 @@ def channels_last(tensor: Tensor) -> Tensor:
         global _conversions
         _conversions += 1
     return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def empty_channels_last(like: Tensor, *shape: int) -> Tensor:
+    """An uninitialised tensor in channels_last, of the dtype and on the device of `like`."""
+    return torch.empty(
+        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+    )
 
 
 def conversions() -> int:

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .layout import empty_channels_last
+
 Size = tuple[int, int]
 
 
@@ -193,12 +195,6 @@ def _spread(y: Tensor, weight: Tensor, bias: Tensor | None, size: Size) -> Tenso
     return torch.convolution(y, weight, bias, (2, 2), (1, 1), (1, 1), True, extra, 1)
 
 
-def _empty_channels_last(like: Tensor, *shape: int) -> Tensor:
-    return torch.empty(
-        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
-    )
-
-
 def _planes_pay(weight: Tensor) -> bool:
     """Whether x has so few channels that a vectorised transposed convolution is mostly padding."""
     # In bf16 and fp16 oneDNN's is fast enough, and sums of rounded planes would lose accuracy.
@@ -226,7 +222,7 @@ def _spread_planes(y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if bias is not None:
         v += bias.view(a, 1, 1, 1, 1)
     # Written into place rather than returned as a view, which no activation could work on in place.
-    x = _empty_channels_last(y, n, a, 2 * h, 2 * w)
+    x = empty_channels_last(y, n, a, 2 * h, 2 * w)
     x.permute(0, 2, 3, 1).view(n, h, 2, w, 2, a).copy_(v.permute(0, 4, 2, 5, 3, 1))
     return x
 
@@ -249,7 +245,7 @@ def _weight_grad_matmul(x: Tensor, y: Tensor) -> Tensor:
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()  # [N, H+2, W+2, A]
     windows = padded.unfold(1, 4, 2).unfold(2, 4, 2).permute(4, 0, 1, 2, 5, 3)
     rows = y.permute(0, 2, 3, 1).reshape(n * h * w, b).t()  # [B, N·h·w]
-    weight = _empty_channels_last(y, b, a, 4, 4)
+    weight = empty_channels_last(y, b, a, 4, 4)
     by_row = weight.permute(0, 2, 3, 1).view(b, 4, 4 * a)
     # One kernel row at a time: all windows are four times x, and would not stay in the cache.
     gathered = torch.empty((n, h, w, 4, a), dtype=x.dtype, device=x.device)
@@ -261,7 +257,7 @@ def _weight_grad_matmul(x: Tensor, y: Tensor) -> Tensor:
 
 def _weight_grad(x: Tensor, y: Tensor) -> Tensor:
     # Only its shape and layout are read: they decide in which layout torch works.
-    weight = _empty_channels_last(y, y.shape[1], x.shape[1], 4, 4)
+    weight = empty_channels_last(y, y.shape[1], x.shape[1], 4, 4)
     _, grad, _ = torch.ops.aten.convolution_backward(
         y, x, weight, None, (2, 2), (1, 1), (1, 1), False, (0, 0), 1, (False, True, False)
     )

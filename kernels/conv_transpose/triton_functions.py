@@ -22,7 +22,7 @@ from torch import Tensor
 from . import triton_products
 from .activations import activation_backward
 from .geometry import Geometry
-from .layout import channels_last
+from .layout import channels_last, empty_channels_last
 
 Grads = tuple[Tensor | None, ...]
 
@@ -90,7 +90,7 @@ def _spread_body(
 def _spread_fake(
     y: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, height: int, width: int
 ) -> Tensor:
-    return _empty_channels_last(y, y.shape[0], weight.shape[1], height, width)
+    return empty_channels_last(y, y.shape[0], weight.shape[1], height, width)
 
 
 def _save_operands(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -127,7 +127,7 @@ def _convolve_body(
 def _convolve_fake(
     x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None
 ) -> Tensor:
-    return _empty_channels_last(x, x.shape[0], weight.shape[0], x.shape[2] // 2, x.shape[3] // 2)
+    return empty_channels_last(x, x.shape[0], weight.shape[0], x.shape[2] // 2, x.shape[3] // 2)
 
 
 def _convolve_backward(products: _Products, ctx: Any, g: Tensor) -> Grads:
@@ -150,7 +150,7 @@ def _weight_grad_body(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _weight_grad_fake(x: Tensor, y: Tensor) -> Tensor:
-    return _empty_channels_last(y, y.shape[1], x.shape[1], 4, 4)
+    return empty_channels_last(y, y.shape[1], x.shape[1], 4, 4)
 
 
 def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -226,12 +226,6 @@ def _unpacked(save: Callable[..., None]) -> Callable[..., None]:
         save(ctx, inputs, output)
 
     return setup_context
-
-
-def _empty_channels_last(like: Tensor, *shape: int) -> Tensor:
-    return torch.empty(
-        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
-    )
 
 
 _LIBRARY = _Products(

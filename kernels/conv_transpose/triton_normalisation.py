@@ -9,6 +9,7 @@ import torch
 import triton
 from torch import Tensor
 
+from ..dispatch import launching_on
 from .definitions import accumulated_dtype
 from .layout import channels_last
 from .normalisation import BatchNorm, Coefficients, Moments
@@ -21,7 +22,7 @@ from .triton_normalisation_kernels import (
     moments_kernel,
     output_backward_kernel,
 )
-from .triton_products import _on, _Parts
+from .triton_products import Parts
 
 TILE = 2048  # elements: with 4 warps 16 a thread, two wide loads of 16 bits each
 MAX_BLOCK_C = 128
@@ -55,8 +56,8 @@ def moments(y: Tensor) -> Moments:
     """Mean and sum of squared deviations per channel of y [N, C, H, W]: `normalisation.moments`."""
     y, rows, channels = _matrix(y)
     tiles = tiling(rows, channels)
-    parts = _Parts(y, channels, tiles.partials)
-    with _on(y):
+    parts = Parts(y, channels, tiles.partials)
+    with launching_on(y.device):
         moments_kernel[(tiles.partials, tiles.columns)](
             y, parts.counts, parts.means, parts.m2s, rows, tiles.rows_each,
             C=channels, BLOCK_M=tiles.block_m, BLOCK_C=tiles.block_c,
@@ -75,7 +76,7 @@ def coefficients(of: Moments, norm: BatchNorm) -> Coefficients:
     scale, shift, rstd = mean.new_empty((3, channels)).unbind(0)
     tracked = norm.running_mean is not None and norm.running_var is not None
     block_c = min(triton.next_power_of_2(channels), MAX_BLOCK_C)
-    with _on(mean):
+    with launching_on(mean.device):
         coefficients_kernel[(triton.cdiv(channels, block_c),)](
             mean, m2, norm.weight, norm.bias,
             norm.running_mean if tracked else None,
@@ -92,7 +93,7 @@ def apply(y: Tensor, scale: Tensor, shift: Tensor, activation: str | None) -> Te
     y, rows, channels = _matrix(y)
     z = torch.empty_like(y, memory_format=torch.channels_last)
     tiles = tiling(rows, channels)
-    with _on(y):
+    with launching_on(y.device):
         apply_kernel[(triton.cdiv(rows, tiles.block_m), tiles.columns)](
             y, z, scale, shift, rows,
             C=channels, ACTIVATION=activation, BLOCK_M=tiles.block_m, BLOCK_C=tiles.block_c,
@@ -115,7 +116,7 @@ def apply_backward(
         "BLOCK_M": tiles.block_m,
         "BLOCK_C": tiles.block_c,
     }
-    with _on(y):
+    with launching_on(y.device):
         backward_sums_kernel[(tiles.partials, tiles.columns)](
             g, y, *of, sums, rows, tiles.rows_each, **constants
         )
@@ -133,7 +134,7 @@ def output_gradient(g: Tensor, z: Tensor, activation: str | None) -> tuple[Tenso
     dv = torch.empty_like(z, memory_format=torch.channels_last)
     tiles = tiling(rows, channels)
     sums = z.new_empty((tiles.partials, channels), dtype=accumulated_dtype(z.dtype))
-    with _on(z):
+    with launching_on(z.device):
         output_backward_kernel[(tiles.partials, tiles.columns)](
             g, z, dv, sums, rows, tiles.rows_each,
             C=channels, ACTIVATION=activation, BLOCK_M=tiles.block_m, BLOCK_C=tiles.block_c,

@@ -7,7 +7,6 @@ one block of channels, so that packing it once an update would cost a copy and g
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..dispatch import launching_on
 from . import launch
 from .definitions import (
     Prologue,
@@ -24,7 +24,7 @@ from .definitions import (
     accumulated_dtype,
     check_epilogue,
 )
-from .layout import channels_last
+from .layout import channels_last, empty_channels_last
 from .triton_convolve import convolve_kernel
 from .triton_spread import spread_kernel, spread_packed_kernel
 from .triton_statistics import combine_statistics_kernel
@@ -85,7 +85,7 @@ def spread(
     n, b, h, w = y.shape
     a = weight.shape[1]
     height, width = size if size is not None else (2 * h, 2 * w)
-    x = _empty_channels_last(y, n, a, height, width)
+    x = empty_channels_last(y, n, a, height, width)
     rows, columns = (height + 1) // 2, (width + 1) // 2
     positions = n * rows * columns
     packed = a <= launch.PACKED_CHANNELS
@@ -94,11 +94,11 @@ def spread(
         "spread", y, b, a, n * h * w, config, (y, weight, x), heavy
     )
     tiles = triton.cdiv(positions, chosen.block_m)
-    parts = _Parts(x, a, 4 * tiles) if statistics else None
+    parts = Parts(x, a, 4 * tiles) if statistics else None
     if x.numel() > 0:
         kernel = spread_packed_kernel if packed else spread_kernel
         grid = tiles if packed else tiles * triton.cdiv(a, chosen.block_n) * 4
-        with _on(x):
+        with launching_on(x.device):
             kernel[(grid,)](
                 y, weight, bias, *_prologue_arguments(prologue), x, *_part_arguments(parts),
                 positions, rows, columns, h, w, height, width, b, a,
@@ -137,16 +137,16 @@ def convolve(
     n, a, height, width = x.shape
     b = weight.shape[0]
     h, w = height // 2, width // 2
-    y = _empty_channels_last(x, n, b, h, w)
+    y = empty_channels_last(x, n, b, h, w)
     positions = n * h * w
     heavy = statistics or prologue is not None
     options, precision, chosen = _options(
         "convolve", x, b, a, positions, config, (x, weight, y), heavy
     )
     tiles = triton.cdiv(positions, chosen.block_m)
-    parts = _Parts(y, b, tiles) if statistics else None
+    parts = Parts(y, b, tiles) if statistics else None
     if y.numel() > 0:
-        with _on(y):
+        with launching_on(y.device):
             convolve_kernel[(tiles * triton.cdiv(b, chosen.block_n),)](
                 x, weight, bias, *_prologue_arguments(prologue), y, *_part_arguments(parts),
                 positions, height, width, h, w, b, a,
@@ -181,7 +181,7 @@ def weight_grad(
     n, a, height, width = x.shape
     b, h, w = y.shape[1:]
     positions = n * h * w
-    weight = _empty_channels_last(y, b, a, 4, 4)
+    weight = empty_channels_last(y, b, a, 4, 4)
     if positions == 0 or weight.numel() == 0:
         return weight.zero_()
     narrow = a <= launch.NARROW_CHANNELS
@@ -196,7 +196,7 @@ def weight_grad(
         parts = torch.empty((splits, weight.numel()), dtype=accumulated, device=y.device)
     if parts.numel() > LARGEST_INT32:
         options["INT64"] = True
-    with _on(y):
+    with launching_on(y.device):
         weight_grad_kernel[(tiles * splits,)](
             x, y, *_prologue_arguments(x_prologue), *_prologue_arguments(y_prologue), parts,
             positions, per_split, height, width, h, w, b, a,
@@ -211,7 +211,7 @@ def weight_grad(
     return weight
 
 
-class _Parts:
+class Parts:
     """Where the tiles of one product leave their statistics."""
 
     def __init__(self, like: Tensor, channels: int, rows: int) -> None:
@@ -226,9 +226,9 @@ class _Parts:
         while True:
             rows, channels = parts.means.shape
             splits = max(1, triton.cdiv(rows, STATISTICS_BLOCK.combined))
-            out = _Parts(self.means, channels, splits)
+            out = Parts(self.means, channels, splits)
             grid = (triton.cdiv(channels, STATISTICS_BLOCK.columns), splits)
-            with _on(self.means):
+            with launching_on(self.means.device):
                 combine_statistics_kernel[grid](
                     parts.counts, parts.means, parts.m2s, out.counts, out.means, out.m2s,
                     rows, STATISTICS_BLOCK.combined, C=channels,
@@ -286,21 +286,8 @@ def _prologue_arguments(prologue: Prologue | None) -> tuple[Tensor | None, Tenso
     return prologue.scale.contiguous(), prologue.shift.contiguous()
 
 
-def _part_arguments(parts: _Parts | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+def _part_arguments(parts: Parts | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     return (None, None, None) if parts is None else (parts.counts, parts.means, parts.m2s)
-
-
-def _empty_channels_last(like: Tensor, *shape: int) -> Tensor:
-    return torch.empty(
-        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
-    )
-
-
-def _on(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
-    """The device to launch on: Triton takes the current one, which need not be the tensor's."""
-    if tensor.device.type == "cuda":
-        return torch.cuda.device(tensor.device)
-    return contextlib.nullcontext()
 
 
 def _interpreted() -> bool:

@@ -14,9 +14,7 @@ from .launch import launch_backward, launch_forward
 from .objectives import Objective
 from .terms import Affine, Term
 from .triton import STATISTICS
-from .twin import Samples
-
-_REDUCTIONS = ("mean", "sum", "none")
+from .twin import REDUCTIONS, Samples
 
 # By the package's own name: a copy of it under another name can be loaded in the same process.
 NAMESPACE = __name__.replace(".", "_")
@@ -32,7 +30,7 @@ def encode(
         -1 if real is None else real.curve.code,
         int(objective.paired),
         int(weight is not None),
-        _REDUCTIONS.index(reduction),
+        REDUCTIONS.index(reduction),
         int(with_statistics),
     ]
     numbers = [*objective.fake[1:], *(real or objective.fake)[1:], objective.threshold]
@@ -48,7 +46,7 @@ def _decode(codes: Sequence[int], numbers: Sequence[float]) -> tuple[Objective, 
         threshold=numbers[8],
         log_weight=Affine(*numbers[9:11]) if weight else None,
     )
-    return objective, _REDUCTIONS[reduction], bool(with_statistics)
+    return objective, REDUCTIONS[reduction], bool(with_statistics)
 
 
 @torch.library.custom_op(f"{NAMESPACE}::adversarial_loss", mutates_args=())

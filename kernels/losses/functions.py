@@ -18,9 +18,7 @@ from .objectives import (
 )
 from .statistics import DiscriminatorStatistics, GeneratorStatistics
 from .terms import Term
-from .twin import Losses, Measured, Samples, losses_torch, measure
-
-REDUCTIONS = ("mean", "sum", "none")
+from .twin import REDUCTIONS, Losses, Measured, Samples, losses_torch, measure
 
 
 @overload

@@ -15,12 +15,11 @@ both times: three quarters of the traffic, and no memory held in between.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..dispatch import launching_on
 from .objectives import Objective
 from .terms import Affine
 from .triton import PARTIALS, STATISTICS, backward_kernel, combine_kernel, forward_kernel
@@ -74,7 +73,7 @@ def launch_forward(
     factors = (_factor(n_real, reduction), _factor(n_fake, reduction))
     shares = (_factor(n_real, "mean"), _factor(n_fake, "mean"))
     weight = objective.log_weight if with_statistics else None
-    with _on(fake.device):
+    with launching_on(fake.device):
         forward_kernel[(programs,)](
             real,
             fake,
@@ -155,7 +154,7 @@ def launch_backward(
     # One program for each block of whichever gradient is wanted.
     most = max(n_real if of_real is not None else 0, n_fake if of_fake is not None else 0)
     if most > 0:
-        with _on(fake.device):
+        with launching_on(fake.device):
             backward_kernel[(-(-most // BACKWARD_BLOCK),)](
                 real,
                 fake,
@@ -199,10 +198,3 @@ def _factor(count: int, reduction: str) -> float:
 def _contiguous(samples: Samples) -> Samples:
     # Costs a launch for logits that are not; those of a discriminator are.
     return Samples(*(each if each is None else each.contiguous() for each in samples))  # type: ignore[arg-type]
-
-
-def _on(device: torch.device) -> AbstractContextManager[Any]:
-    """The context that launches go to this device in."""
-    if device.type != "cuda" or device.index == torch.cuda.current_device():
-        return nullcontext()
-    return torch.cuda.device(device)

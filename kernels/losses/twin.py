@@ -32,6 +32,8 @@ class Samples(NamedTuple):
     log_z: Tensor | None = None
 
 
+# Over a batch; an operator's schema has the place in this list.
+REDUCTIONS = ("mean", "sum", "none")
 Losses = Tensor | tuple[Tensor, Tensor]
 # In the order of `DiscriminatorStatistics`; None for what the loss does not define.
 Measured = tuple[Tensor | None, ...]

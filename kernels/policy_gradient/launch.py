@@ -1,11 +1,11 @@
 """Launching the Triton kernels. For shapes see `definitions`; the same functions as in `twin`."""
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..dispatch import launching_on
 from .stream import WORDS, Stream, device_scalars
 from .triton import (
     LAUNCH_OPTIONS,
@@ -51,7 +51,7 @@ def sample(logits: Tensor, samples: int, stream: Stream) -> tuple[Tensor, Tensor
     partials = _partials(plan, logits, samples)
     if plan.grid[0] > 0:
         arguments = (logits, symbols, partials, *device_scalars(stream))
-        with _on(logits.device):
+        with launching_on(logits.device):
             kernel = sample_bernoulli_kernel if logits.dim() == 2 else sample_categorical_kernel
             kernel[plan.grid](
                 *arguments,
@@ -74,7 +74,7 @@ def log_prob(logits: Tensor, symbols: Tensor) -> Tensor:
     partials = _partials(plan, logits, samples)
     if plan.grid[0] > 0:
         bernoulli = logits.dim() == 2
-        with _on(logits.device):
+        with launching_on(logits.device):
             kernel = log_prob_bernoulli_kernel if bernoulli else log_prob_categorical_kernel
             kernel[plan.grid](
                 logits,
@@ -97,7 +97,7 @@ def score(logits: Tensor, symbols: Tensor, incoming: Tensor) -> Tensor:
     samples = symbols.shape[0]
     plan = _plan(logits, samples, samples)
     if plan.grid[0] > 0:
-        with _on(logits.device):
+        with launching_on(logits.device):
             kernel = score_bernoulli_kernel if logits.dim() == 2 else score_categorical_kernel
             kernel[plan.grid[:1]](
                 logits,
@@ -150,8 +150,3 @@ def _summed(partials: Tensor) -> Tensor:
 def _power_of_two(number: int) -> int:
     """The least power of two that is not less."""
     return 1 << max(number - 1, 0).bit_length()
-
-
-def _on(device: torch.device) -> AbstractContextManager[Any]:
-    """The context that launches go to this device in."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

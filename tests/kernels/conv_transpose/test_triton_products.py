@@ -190,7 +190,7 @@ def test_large_mean_with_small_deviation() -> None:
 
 @pytest.mark.parametrize("rows", [1, 3, 257, 1030])
 def test_statistics_of_many_tiles(rows: int) -> None:
-    parts = products._Parts(rand(1), 5, rows)
+    parts = products.Parts(rand(1), 5, rows)
     generator = torch.Generator().manual_seed(rows)
     counts = torch.randint(0, 9, (rows,), generator=generator)
     counts[0] = 2

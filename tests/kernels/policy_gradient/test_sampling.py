@@ -107,10 +107,11 @@ def test_blocks_do_not_show(rows, positions, categories, samples, bits):
         again = log_prob(logits, whole[0].symbols, impl="torch")
     for a, b in zip(whole, parts, strict=True):
         assert torch.equal(a.symbols, b.symbols)
-        torch.testing.assert_close(a.log_probs, b.log_probs)
+        # Other blocks add up in another order.
+        torch.testing.assert_close(a.log_probs, b.log_probs, rtol=1e-5, atol=1e-5)
     for a, b in zip(scores, in_blocks, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(again, whole[0].log_probs)
+    torch.testing.assert_close(again, whole[0].log_probs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("impl", reference.IMPLEMENTATIONS)
