@@ -1,18 +1,18 @@
-"""The typed view of `params.yaml`: one class a section, every error at once.
+"""The typed view of `params.yaml`: one class a section.
 
 The classes are plain values and know nothing of files. Types are strict: the text `"2e-4"` is
-not a number. A default stands here and nowhere else.
+not a number. A default stands here and nowhere else. `parse` makes them from what was read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from gan.errors import ConfigError
-from gan.soundness import undefined, unsound, unused
+from gan.parsing import Section
+from gan.parsing import parse as parse
+from gan.soundness import contradictions, mismatches, undefined, unsound, unused
 
 IMAGE_SIZES = (8, 16, 32, 64, 128)
 
@@ -21,28 +21,43 @@ LearningRate = Annotated[float, Field(gt=0, le=1)]
 Optimiser = Literal["adam", "adamw", "rmsprop"]
 
 
-class Section(BaseModel):
-    """What every section shares: unknown keys are refused, types are strict, values are fixed."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
 class DataConfig(Section):
     """What the examples are and how they become one array a split."""
 
-    name: Literal["digits", "idx", "images", "toy"] = Field(
+    name: Literal["digits", "idx", "images", "toy", "text", "topics"] = Field(
         "digits",
         description="digits: scikit-learn's handwritten digits; idx: a folder in the layout of "
         "MNIST; images: a folder or an archive (.zip, .tar) of image files; toy: points of a "
-        "known density",
+        "known density; text: a file of UTF-8, plain or gzip, or a folder of such; topics: the "
+        "help texts that come with Python",
     )
-    path: str = Field("data/raw", min_length=1, description="folder or archive for idx and images")
+    path: str = Field(
+        "data/raw", min_length=1, description="folder, archive or file for idx, images and text"
+    )
     size: Literal[8, 16, 32, 64, 128] = Field(16, description="height and width in pixels")
     channels: Literal[1, 3] = Field(1, description="1: grey, 3: RGB")
     fit: Literal["auto", "pad", "resize"] = Field(
         "auto",
         description="pad: centre on black, no resampling; resize: centre crop to a square, then "
         "antialiased resize; auto: pad for idx, resize for the others",
+    )
+    levels: int = Field(
+        0, ge=0, le=256, description="uniform grey levels as symbols; 0: images as they are"
+    )
+    palette: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="colours as symbols, chosen from the training images; 0: images as they are",
+    )
+    alphabet: int = Field(
+        96, ge=2, le=256, description="characters of text with a symbol of their own, at most"
+    )
+    length: int = Field(32, ge=4, le=1024, description="characters of an example of text")
+    windows: Literal["lines", "sliding"] = Field(
+        "lines",
+        description="examples of text; lines: one a line, cut or filled up; sliding: of running "
+        "text, overlapping by half",
     )
     toy: Literal["normal", "line", "ring", "grid", "spirals"] = Field(
         "ring", description="which density, for toy; see gan.toys"
@@ -62,6 +77,36 @@ class DataConfig(Section):
         if self.name in {"digits", "idx"} and self.channels == 3:
             raise ValueError(f"data.channels is 3, but data.name {self.name} is grey: expected 1")
         return self
+
+    @model_validator(mode="after")
+    def _symbols(self) -> DataConfig:
+        for key in ("levels", "palette"):
+            count = getattr(self, key)
+            if count == 1:
+                raise ValueError(f"data.{key} is 1: expected 0, or 2 to 256")
+            if count and self.kind not in {"images", "symbol_images"}:
+                raise ValueError(
+                    f"data.{key} is {count}, but data.name {self.name} has no images: expected 0"
+                )
+        if self.levels and self.palette:
+            raise ValueError(
+                f"data.levels is {self.levels} and data.palette {self.palette}: expected 0 for one"
+            )
+        if self.levels and self.channels == 3:
+            raise ValueError(
+                f"data.levels is {self.levels}, but data.channels is 3: levels are of grey images, "
+                "expected data.palette for colours"
+            )
+        return self
+
+    @property
+    def kind(self) -> Literal["images", "points", "symbol_images", "text"]:
+        """What the prepared examples are."""
+        if self.name == "toy":
+            return "points"
+        if self.name in {"text", "topics"}:
+            return "text"
+        return "symbol_images" if self.levels or self.palette else "images"
 
 
 class JudgeConfig(Section):
@@ -83,8 +128,10 @@ class JudgeConfig(Section):
 class ModelConfig(Section):
     """Generator and discriminator."""
 
-    name: Literal["dcgan", "resnet", "mlp"] = Field(
-        "dcgan", description="dcgan and resnet: of images; mlp: of points"
+    name: Literal["dcgan", "resnet", "mlp", "text", "classifier"] = Field(
+        "dcgan",
+        description="dcgan and resnet: of images; mlp: of points; text: of texts; classifier: of "
+        "labels, given images",
     )
     latent: Literal["normal", "uniform"] = Field(
         "normal", description="what latent vectors are drawn from: N(0, I), or uniform in [−1, 1]"
@@ -94,15 +141,21 @@ class ModelConfig(Section):
         48,
         ge=4,
         le=1024,
-        description="dcgan: channels of the generator's last hidden layer; resnet and mlp: of all",
+        description="dcgan: channels of the generator's last hidden layer; the others: of all",
     )
     discriminator_width: int = Field(
         64,
         ge=4,
         le=1024,
-        description="dcgan: channels of the discriminator's first layer; resnet and mlp: of all",
+        description="dcgan: channels of the discriminator's first layer; the others: of all",
     )
-    depth: int = Field(3, ge=1, le=16, description="mlp: hidden layers of either player")
+    depth: int = Field(
+        3,
+        ge=1,
+        le=16,
+        description="of either player; mlp: hidden layers; text: residual blocks of the generator, "
+        "convolutions of the discriminator",
+    )
     discriminator_norm: Literal["batch", "layer", "none"] = Field(
         "none", description="normalisation in all but the discriminator's first layer"
     )
@@ -161,6 +214,39 @@ class LeastSquaresConfig(Section):
         return self
 
 
+class DiscreteConfig(Section):
+    """How a generator of symbols learns; formulas in `gan.estimators` and `gan.relaxation`."""
+
+    estimator: Literal["importance", "reinforce", "straight_through", "relaxed"] = Field(
+        "importance",
+        description="importance, reinforce: boundary seeking on samples (Hjelm et al. 2018, "
+        "section 2.3); straight_through: any game on Gumbel-softmax samples (Jang et al. 2017); "
+        "relaxed: any game on the probabilities themselves",
+    )
+    samples: int = Field(
+        20, ge=1, le=1000, description="importance, reinforce: M, drawn for each latent vector"
+    )
+    normalisation: Literal["latent", "batch"] = Field(
+        "latent",
+        description="importance: weights add up to 1 over the samples of each latent vector, or "
+        "are divided by their mean over the batch",
+    )
+    baseline: Literal["moving_average", "learned", "none"] = Field(
+        "moving_average",
+        description="reinforce: what log w is compared with; a running log Z, a small network of "
+        "the latent vector, or nothing",
+    )
+    baseline_rate: float = Field(0.005, gt=0, le=1, description="of the running log Z, a step")
+    temperature: float = Field(
+        1.0, gt=0, le=100, description="straight_through, relaxed: what logits are divided by"
+    )
+
+    @property
+    def relaxes(self) -> bool:
+        """Whether the generator's gradient goes through its samples, made continuous for that."""
+        return self.estimator in ("straight_through", "relaxed")
+
+
 class ObjectiveConfig(Section):
     """What each player minimises; the formulas are in `kernels.losses.terms`."""
 
@@ -207,6 +293,7 @@ class ObjectiveConfig(Section):
         False, description="boundary_seeking: around a running log Z (Hjelm et al. 2018)"
     )
     log_z_rate: float = Field(0.005, gt=0, le=1, description="of the running log Z, a step")
+    discrete: DiscreteConfig = DiscreteConfig()
     allow_unsound: bool = Field(
         False, description="play a combination that the literature shows to be wrong"
     )
@@ -268,7 +355,7 @@ class EvaluateConfig(Section):
     memorisation_images: int = Field(
         1000,
         ge=1,
-        description="at most so many samples, and held-out images, for the memorisation check",
+        description="at most so many samples, and held-out examples, for the memorisation check",
     )
     nearest: int = Field(10, ge=1, le=32, description="samples in the figure of nearest images")
     mode_share: float = Field(
@@ -280,6 +367,7 @@ class EvaluateConfig(Section):
     neural_seeds: int = Field(
         3, ge=1, le=100, description="fresh discriminators a neural divergence"
     )
+    ngrams: int = Field(4, ge=1, le=6, description="longest n-grams that texts are compared by")
 
 
 class RuntimeConfig(Section):
@@ -308,16 +396,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
-        problems = []
-        # Points are for networks of points, and images for networks of images.
-        if (self.data.name == "toy") != (self.model.name == "mlp"):
-            kind, expected = ("points", "mlp") if self.data.name == "toy" else (
-                "images", "dcgan or resnet"
-            )  # fmt: skip
-            problems.append(
-                f"model.name is {self.model.name}, but data.name {self.data.name} has {kind}: "
-                f"expected {expected}"
-            )
+        kind = "labels" if self.model.name == "classifier" else self.data.kind
+        problems = mismatches(self.data, self.model) + contradictions(self.objective, kind)
         problems += undefined(self.objective) + unused(self.objective, self.train)
         if not self.objective.allow_unsound:
             problems += [
@@ -339,49 +419,3 @@ class Config(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
-
-
-SectionType = TypeVar("SectionType", bound=Section)
-
-
-def parse(section: type[SectionType], values: Mapping[str, Any], source: str) -> SectionType:
-    """Check `values` and return them as `section`.
-
-    Args:
-        section: the class to return, `Config` for a whole file.
-        values: what was read.
-        source: where from, for the message.
-
-    Raises:
-        ConfigError: lists every error with its key, the value found and what was expected.
-    """
-    try:
-        return section.model_validate(dict(values))
-    except ValidationError as error:
-        raise ConfigError(_describe(error, section, source)) from None
-
-
-def _describe(error: ValidationError, section: type[Section], source: str) -> str:
-    errors = error.errors(include_url=False)
-    lines = [f"{source}: {len(errors)} error{'s' if len(errors) > 1 else ''}"]
-    for each in errors:
-        key = ".".join(str(part) for part in each["loc"])
-        if each["type"] == "extra_forbidden":
-            known = ", ".join(_fields_at(section, each["loc"][:-1]))
-            lines.append(f"  {key}: unknown key; expected one of: {known}")
-        elif each["type"] == "value_error":
-            # Rules across keys name their keys themselves.
-            lines.append("  " + each["msg"].removeprefix("Value error, "))
-        else:
-            expected = each["msg"].removeprefix("Input should be ")
-            lines.append(f"  {key}: found {each['input']!r}, expected {expected}")
-    return "\n".join(lines)
-
-
-def _fields_at(section: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    for part in location:
-        annotation = section.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        section = annotation
-    return list(section.model_fields)

@@ -16,6 +16,8 @@ Images = npt.NDArray[np.uint8]
 # fp32 [N, D].
 Points = npt.NDArray[np.float32]
 Examples = Images | Points
+# int64 [N].
+Labels = npt.NDArray[np.int64]
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gan.errors import DataError
-from gan.pixels import Examples
+from gan.pixels import Examples, Labels
 from gan.runtime import stream_seed
 
 # Share of the GPU memory that is free at the start which the data set may take for itself.
 RESIDENT_SHARE = 0.25
 
 
+class Labelled(NamedTuple):
+    """A batch of examples, and the label of each, int64 `[B]`."""
+
+    examples: Tensor
+    labels: Tensor
+
+
 class Batches:
     """An endless stream of batches, each epoch in an order of its own.
 
-    The order of epoch e depends on the seed and e alone, so two numbers are the whole state. What
+    The order of epoch e depends on the seed and e alone, so two numbers are the whole state, and
+    streams of examples and of their labels with one seed go in step. What
     is left of an epoch when it no longer fills a batch is passed over: shapes stay static.
     """
 
     def __init__(
         self,
-        examples: Examples,
+        examples: Examples | Labels,
         batch_size: int,
         *,
         seed: int,
@@ -35,7 +43,8 @@ class Batches:
         """Stream `examples`.
 
         Args:
-            examples: images, uint8 `[N, C, H, W]`, or points, fp32 `[N, D]`; memory-mapped or not.
+            examples: images, uint8 `[N, C, H, W]`, points, fp32 `[N, D]`, or symbols, uint8
+                `[N, H, W]` or `[N, L]`, or labels, int64 `[N]`; memory-mapped or not.
             batch_size: examples a batch.
             seed: determines the order.
             device: where batches are wanted.
@@ -57,7 +66,7 @@ class Batches:
         self._position = 0
         self._examples = examples
         # NHWC: a row of it is an image in channels_last.
-        self._resident: Tensor | None = None  # [N, H, W, C], or [N, D]
+        self._resident: Tensor | None = None  # [N, H, W, C], or as examples
         if _fits(examples, device) if resident is None else resident:
             rows = torch.from_numpy(examples)
             outermost = rows.permute(0, 2, 3, 1) if rows.ndim == 4 else rows
@@ -67,7 +76,11 @@ class Batches:
         self._upcoming: Future[Tensor] | None = None
 
     def next(self) -> Tensor:
-        """The next batch on the device: uint8 `[B, C, H, W]` in channels_last, or fp32 `[B, D]`."""
+        """The next batch on the device.
+
+        Images are uint8 `[B, C, H, W]` in channels_last, points fp32 `[B, D]`, symbols uint8
+        `[B, H, W]` or `[B, L]`, labels int64 `[B]`.
+        """
         if self._resident is not None:
             rows = self._resident[self._advance()]
             return rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows
@@ -126,7 +139,7 @@ class Batches:
         return rows.pin_memory() if self.device.type == "cuda" else rows
 
 
-def _fits(examples: Examples, device: torch.device) -> bool:
+def _fits(examples: Examples | Labels, device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)

@@ -10,13 +10,22 @@ import numpy as np
 from tqdm import tqdm
 
 from gan.config import DataConfig
-from gan.data.prepared import SPLITS, Manifest
-from gan.data.sources import Batch, Failure, open_source
+from gan.data.prepared import SPLITS, Kind, Manifest
+from gan.data.quantise import PaletteSample, quantised
+from gan.data.sources import Batch, Failure, Source, open_source
 from gan.data.writer import PreparedWriter
 from gan.errors import DataError
+from gan.symbols import Alphabet
 
 # Names of unreadable examples that a message shows.
 MAX_NAMES_SHOWN = 20
+# What an example is called, in messages and beside the bar.
+_NOUNS: dict[Kind, tuple[str, str]] = {
+    "images": ("image", "img"),
+    "points": ("point", "pt"),
+    "symbol_images": ("image", "img"),
+    "text": ("text", "text"),
+}
 
 _log = logging.getLogger(__name__)
 
@@ -44,9 +53,9 @@ def prepare(
             cannot be read while `config.on_error` is `stop`; nothing is written.
         UserError: `out` cannot be written, or a package is missing; nothing is written.
     """
-    source = open_source(config, workers)
+    source = _open(config, workers, progress)
     failures = _Failures(config)
-    unit = "img" if source.kind == "images" else "pt"
+    noun, unit = _NOUNS[source.kind]
     with (
         contextlib.closing(source.batches) as batches,
         PreparedWriter(
@@ -55,16 +64,47 @@ def prepare(
             shape=source.shape,
             label_names=source.label_names,
             kind=source.kind,
+            alphabet=source.alphabet,
         ) as writer,
         tqdm(total=source.total, desc="prepare", unit=unit, disable=not progress) as bar,
     ):
         for batch in batches:
             _append(writer, batch)
-            failures.add(batch.failures, writer)
+            failures.add(batch.failures)
+            for failure in batch.failures:
+                writer.skip(failure.name)
             bar.update(len(batch.examples) + len(batch.failures))
         failures.finish()
-        _check_counts(config, writer)
+        _check_counts(config, writer, noun)
     return writer.manifest
+
+
+def _open(config: DataConfig, workers: int, progress: bool) -> Source:
+    """The source that `config` asks for, its images as symbols if it asks for these."""
+    if config.levels:
+        return quantised(open_source(config, workers), Alphabet.levels(config.levels))
+    if config.palette:
+        palette = _choose_palette(config, workers, progress)
+        return quantised(open_source(config, workers), palette)
+    return open_source(config, workers)
+
+
+def _choose_palette(config: DataConfig, workers: int, progress: bool) -> Alphabet:
+    """Read the source once for the colours of its training images."""
+    source = open_source(config, workers)
+    failures = _Failures(config)
+    sample = PaletteSample()
+    with (
+        contextlib.closing(source.batches) as batches,
+        tqdm(total=source.total, desc="palette", unit="img", disable=not progress) as bar,
+    ):
+        for batch in batches:
+            sample.add(batch.examples[np.flatnonzero(~batch.in_test)])
+            failures.add(batch.failures)
+            bar.update(len(batch.examples) + len(batch.failures))
+    if config.on_error == "stop":
+        failures.finish()  # rather than after reading everything once more
+    return sample.palette(config.palette)
 
 
 class _Failures:
@@ -75,11 +115,9 @@ class _Failures:
         self._count = 0
         self._shown: list[Failure] = []
 
-    def add(self, failures: tuple[Failure, ...], writer: PreparedWriter) -> None:
+    def add(self, failures: tuple[Failure, ...]) -> None:
         self._count += len(failures)
         self._shown += failures[: MAX_NAMES_SHOWN - len(self._shown)]
-        for failure in failures:
-            writer.skip(failure.name)
 
     def finish(self) -> None:
         if not self._count:
@@ -109,13 +147,13 @@ def _append(writer: PreparedWriter, batch: Batch) -> None:
             writer.append(split, batch.examples[np.flatnonzero(chosen)], labels)
 
 
-def _check_counts(config: DataConfig, writer: PreparedWriter) -> None:
+def _check_counts(config: DataConfig, writer: PreparedWriter, noun: str) -> None:
     train, test = writer.count("train"), writer.count("test")
     if train + test == 0:
-        raise DataError(f"data.name {config.name}: no image of it can be used")
+        raise DataError(f"data.name {config.name}: no {noun} of it can be used")
     if train == 0 or test == 0:
         raise DataError(
-            f"data.name {config.name}: of {train + test} images {train} are for training and "
-            f"{test} for testing, and neither may be none: give more images, or another "
+            f"data.name {config.name}: of {train + test} {noun}s {train} are for training and "
+            f"{test} for testing, and neither may be none: give more {noun}s, or another "
             f"data.test_fraction (now {config.test_fraction})"
         )

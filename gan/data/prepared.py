@@ -1,6 +1,7 @@
 """The prepared form: one array file a split and a JSON manifest, and nothing else.
 
-    train.npy, test.npy                images, uint8 [N, C, H, W], or points, fp32 [N, D]
+    train.npy, test.npy                images, uint8 [N, C, H, W]; points, fp32 [N, D]; symbols of
+                                       images, uint8 [N, H, W], or of text, uint8 [N, L]
     train_labels.npy, test_labels.npy  int64 [N], only when the source has labels
     manifest.json                      what the arrays are, and checksums
 
@@ -21,11 +22,19 @@ from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from gan.config import Section
 from gan.errors import DataError
+from gan.parsing import Section
 from gan.pixels import Examples, Images, Points
+from gan.symbols import Alphabet, DecodedImages, Symbols
 
 Split = Literal["train", "test"]
 
@@ -45,10 +54,12 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 MAX_SKIPPED_NAMES = 100
 # What an example may be: its dtype in the manifest and as the array's header spells it,
 # little-endian on every machine, and the letters of its shape.
-Kind = Literal["images", "points"]
+Kind = Literal["images", "points", "symbol_images", "text"]
 KINDS: dict[Kind, KindFormat] = {
     "images": KindFormat("uint8", "|u1", "CHW"),
     "points": KindFormat("float32", "<f4", "D"),
+    "symbol_images": KindFormat("uint8", "|u1", "HW"),
+    "text": KindFormat("uint8", "|u1", "L"),
 }
 LABEL_DTYPE = "<i8"
 HEADER_BYTES = 128
@@ -83,12 +94,40 @@ class Manifest(Section):
     format: Literal[1]
     source: str = Field(description="data.name, and which one of several")
     kind: Kind
-    shape: list[int] = Field(description="of one example: channels, height, width; or dimensions")
+    shape: list[int] = Field(
+        description="of one example as it is stored: channels, height, width; dimensions; height, "
+        "width of symbols; or length"
+    )
     dtype: Literal["uint8", "float32"]
+    alphabet: dict[str, Any] | None = Field(
+        None, description="what symbols stand for, as `Alphabet.to_json`; only where there are any"
+    )
     label_names: list[str] | None = Field(description="a label is an index into it")
     splits: dict[Split, SplitManifest]
     skipped: Skipped
     checksum: str = Field(description="SHA-256 over all of the above, array checksums included")
+
+    @field_validator("alphabet")
+    @classmethod
+    def _alphabet_is_valid(cls, values: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if values is None else Alphabet.from_json(values).to_json()
+
+    @model_validator(mode="after")
+    def _alphabet_fits(self) -> Manifest:
+        symbols = {"symbol_images": "colours", "text": "characters"}.get(self.kind)
+        found = None if self.alphabet is None else next(iter(self.alphabet))
+        if found != symbols:
+            raise ValueError(f"{self.kind} have an alphabet of {found}: expected {symbols}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_alphabet(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Images and points are described as they were before there were symbols, byte by byte, so
+        # that their checksums, and whatever was computed from them, stay valid.
+        content: dict[str, Any] = dump(self)
+        if content.get("alphabet") is None:
+            content.pop("alphabet", None)
+        return content
 
     def to_json(self) -> bytes:
         """The bytes of `manifest.json`."""
@@ -103,8 +142,20 @@ class Prepared:
         self.folder = folder
         self.manifest = manifest
 
+    @property
+    def alphabet(self) -> Alphabet | None:
+        """What symbols stand for; None where examples are not made of symbols."""
+        values = self.manifest.alphabet
+        return None if values is None else Alphabet.from_json(values)
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """Of one example as networks see it: `(C, H, W)`, also of symbols, `(D,)` or `(L,)`."""
+        alphabet, shape = self.alphabet, tuple(self.manifest.shape)
+        return shape if alphabet is None or alphabet.is_text else (alphabet.channels, *shape)
+
     def examples(self, split: Split) -> Examples:
-        """The examples of `split`, whatever their kind, memory-mapped.
+        """The examples of `split` as they are stored, whatever their kind, memory-mapped.
 
         The map is copy-on-write: what is written to it never reaches the file.
         """
@@ -113,11 +164,25 @@ class Prepared:
     def images(self, split: Split) -> Images:
         """The examples of `split`, uint8 `[N, C, H, W]`, memory-mapped as `examples`.
 
+        Symbols are given as a view, `gan.symbols.DecodedImages`, that decodes what is asked for
+        and can be read like an array.
+
         Raises:
             DataError: they are not images.
         """
-        self._check_kind("images")
-        return cast(Images, self.examples(split))
+        self._check_kind("images", "symbol_images")
+        examples = cast(Images, self.examples(split))
+        alphabet = self.alphabet
+        return examples if alphabet is None else cast(Images, DecodedImages(examples, alphabet))
+
+    def symbols(self, split: Split) -> Symbols:
+        """The symbols of `split`, uint8 `[N, H, W]` or `[N, L]`, memory-mapped as `examples`.
+
+        Raises:
+            DataError: examples are not made of symbols.
+        """
+        self._check_kind("symbol_images", "text")
+        return cast(Symbols, self.examples(split))
 
     def points(self, split: Split) -> Points:
         """The examples of `split`, fp32 `[N, D]`, memory-mapped as `examples`.
@@ -133,9 +198,11 @@ class Prepared:
         labels = self.manifest.splits[split].labels
         return None if labels is None else _map(self.folder / labels.file)
 
-    def _check_kind(self, expected: Kind) -> None:
-        if self.manifest.kind != expected:
-            raise DataError(f"{self.folder} holds {self.manifest.kind}: expected {expected}")
+    def _check_kind(self, *expected: Kind) -> None:
+        if self.manifest.kind not in expected:
+            raise DataError(
+                f"{self.folder} holds {self.manifest.kind}: expected {' or '.join(expected)}"
+            )
 
     def verify(self) -> None:
         """Read every byte and compare it with the checksums, which `open_prepared` does not.
@@ -211,8 +278,8 @@ def _read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path}: {key}: {first['msg']}; run prepare again") from None
+        place = ": ".join([str(path), *filter(None, [".".join(map(str, first["loc"]))])])
+        raise DataError(f"{place}: {first['msg']}; run prepare again") from None
     if manifest.dtype != KINDS[manifest.kind].dtype:
         raise DataError(
             f"{path} has {manifest.kind} of dtype {manifest.dtype}: expected "

@@ -30,6 +30,7 @@ from gan.data.prepared import (
 from gan.errors import UserError
 from gan.files import atomic_write
 from gan.pixels import Examples
+from gan.symbols import Alphabet
 
 
 class PreparedWriter:
@@ -51,19 +52,23 @@ class PreparedWriter:
         shape: Sequence[int],
         label_names: Iterable[str] | None = None,
         kind: Kind = "images",
+        alphabet: Alphabet | None = None,
     ) -> None:
         """Prepare to write.
 
         Args:
             folder: made if it is missing. Files of other names in it are left alone.
             source: `data.name`, for the manifest.
-            shape: of one example, `[C, H, W]` of an image, `[D]` of a point.
+            shape: of one example, `[C, H, W]` of an image, `[D]` of a point; of symbols `[H, W]`,
+                or `[L]` of text.
             label_names: what the labels stand for; None when there are none.
             kind: what the examples are.
+            alphabet: what symbols stand for, where examples are made of symbols.
         """
         self._folder = Path(folder)
         self._source = source
         self._kind = kind
+        self._alphabet = alphabet
         self._shape = tuple(int(length) for length in shape)
         self._label_names = None if label_names is None else list(label_names)
         self._arrays: dict[Split, _ArrayStream] = {}
@@ -106,11 +111,12 @@ class PreparedWriter:
 
         Args:
             split: which one.
-            examples: images, uint8 `[B, C, H, W]`, or points, fp32 `[B, D]`.
+            examples: images, uint8 `[B, C, H, W]`, points, fp32 `[B, D]`, or symbols, uint8
+                `[B, H, W]` or `[B, L]`.
             labels: given exactly when the writer has `label_names`.
 
         Raises:
-            ValueError: a shape, dtype or label does not fit what the writer was made for.
+            ValueError: a shape, dtype, symbol or label does not fit what the writer was made for.
             UserError: the operating system refused to write; names the file.
         """
         dtype = KINDS[self._kind].dtype
@@ -118,6 +124,11 @@ class PreparedWriter:
             raise ValueError(
                 f"{self._kind} are {examples.dtype} {list(examples.shape)}: expected {dtype} "
                 f"{['B', *self._shape]}"
+            )
+        if self._alphabet is not None and examples.size and examples.max() >= self._alphabet.size:
+            raise ValueError(
+                f"symbols go up to {examples.max()}: expected less than {self._alphabet.size}, "
+                "the size of the alphabet"
             )
         if (labels is None) != (self._label_names is None):
             raise ValueError("labels must be given exactly when the writer has label_names")
@@ -185,6 +196,7 @@ class PreparedWriter:
             "kind": self._kind,
             "shape": list(self._shape),
             "dtype": KINDS[self._kind].dtype,
+            **({} if self._alphabet is None else {"alphabet": self._alphabet.to_json()}),
             "label_names": self._label_names,
             "splits": {
                 split: {

@@ -2,40 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan.config import Config, DataConfig, ModelConfig, TrainConfig, parse
+from gan.config import Config, DataConfig, ModelConfig, parse
 from gan.errors import ConfigError
-
-
-def test_every_error_is_reported_at_once_with_key_value_and_expectation():
-    values = {
-        "seed": "a",
-        "data": {"siz": 3, "size": 17},
-        "train": {"steps": "2e-4", "betas": [0.5]},
-        "trian": {},
-    }
-    with pytest.raises(ConfigError) as caught:
-        parse(Config, values, "params.yaml")
-    message = str(caught.value)
-    assert message.startswith("params.yaml: 6 errors")
-    assert "seed: found 'a', expected a valid integer" in message
-    assert "data.size: found 17, expected 8, 16, 32, 64 or 128" in message
-    assert "data.siz: unknown key; expected one of: name, path, size" in message
-    assert "train.steps: found '2e-4', expected a valid integer" in message
-    assert "train.betas: found [0.5]" in message
-    assert "trian: unknown key; expected one of: seed, data, judge" in message
-
-
-def test_text_that_looks_like_a_number_is_not_one():
-    with pytest.raises(ConfigError, match=r"generator_learning_rate: found '2e-4', expected .*num"):
-        parse(TrainConfig, {"generator_learning_rate": "2e-4"}, "here")
-    assert parse(TrainConfig, {"generator_learning_rate": 2e-4}, "here") == TrainConfig(
-        generator_learning_rate=2e-4
-    )
-
-
-def test_a_boolean_is_not_a_count():
-    with pytest.raises(ConfigError, match=r"steps: found True"):
-        parse(TrainConfig, {"steps": True}, "here")
 
 
 def test_contradictory_keys_name_both():
@@ -48,13 +16,6 @@ def test_contradictory_keys_name_both():
 def test_a_penalty_per_sample_and_batch_norm_contradict():
     with pytest.raises(ConfigError, match=r"penalties.r1 is 0.1.*discriminator_norm batch"):
         parse(Config, {"model": {"discriminator_norm": "batch"}}, "params.yaml")
-
-
-def test_rules_across_keys_are_reported_beside_plain_errors():
-    values = {"data": {"name": "digits", "channels": 3}, "train": {"steps": 0}}
-    with pytest.raises(ConfigError) as caught:
-        parse(Config, values, "params.yaml")
-    assert "2 errors" in str(caught.value)
 
 
 def test_an_unknown_model_lists_the_known_ones():
@@ -91,3 +52,41 @@ def test_points_are_for_networks_of_points_and_images_for_those_of_images(model:
 def test_an_unknown_toy_lists_the_known_ones():
     with pytest.raises(ConfigError, match=r"toy: found 'moons', expected .*normal.*spirals"):
         parse(DataConfig, {"name": "toy", "toy": "moons"}, "here")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"levels": 1}, "data.levels is 1: expected 0, or 2 to 256"),
+        ({"palette": 1}, "data.palette is 1: expected 0, or 2 to 256"),
+        ({"levels": 257}, "levels: found 257, expected .*256"),
+        ({"levels": 2, "palette": 3}, "data.levels is 2 and data.palette 3: expected 0 for one"),
+        (
+            {"name": "images", "channels": 3, "levels": 4},
+            "data.levels is 4, but data.channels is 3: .* expected data.palette",
+        ),
+        ({"name": "toy", "levels": 2}, "data.levels is 2, but data.name toy has no images"),
+        ({"name": "topics", "palette": 2}, "data.palette is 2, but data.name topics has no images"),
+        ({"alphabet": 1}, "alphabet: found 1, expected .*2"),
+        ({"length": 3}, "length: found 3, expected .*4"),
+        ({"windows": "words"}, "windows: found 'words', expected .*lines.*sliding"),
+    ],
+)
+def test_symbols_that_cannot_be(values: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        parse(DataConfig, values, "here")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ({}, "images"),
+        ({"name": "toy"}, "points"),
+        ({"levels": 17}, "symbol_images"),
+        ({"name": "images", "channels": 3, "palette": 16}, "symbol_images"),
+        ({"name": "text"}, "text"),
+        ({"name": "topics"}, "text"),
+    ],
+)
+def test_what_the_prepared_examples_will_be(values: dict[str, object], kind: str):
+    assert DataConfig(**values).kind == kind

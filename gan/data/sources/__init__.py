@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gan.config import DataConfig
 from gan.data.prepared import Kind
 from gan.pixels import Examples
+from gan.symbols import Alphabet
 
 
 class Failure(NamedTuple):
@@ -30,7 +31,7 @@ class Failure(NamedTuple):
 class Batch:
     """Some consecutive examples of a source."""
 
-    examples: Examples  # images, uint8 [B, C, H, W], or points, fp32 [B, D]
+    examples: Examples  # [B, *Source.shape], of the dtype of their kind
     in_test: npt.NDArray[np.bool_]  # [B]
     labels: npt.NDArray[np.int64] | None  # [B], indices into `Source.label_names`
     failures: tuple[Failure, ...] = ()  # besides the B examples above
@@ -44,12 +45,13 @@ class Source:
     cannot be read is a `Failure` in its batch; what follows from it is decided by the reader.
     """
 
-    shape: tuple[int, ...]  # of one example: [C, H, W], or [D]
+    shape: tuple[int, ...]  # of one example: [C, H, W], [D], or of symbols [H, W] or [L]
     label_names: tuple[str, ...] | None
     total: int | None  # examples, failures included; None when it is not known
     batches: Generator[Batch, None, None]
     kind: Kind = "images"
     name: str | None = None  # for the manifest; `data.name` when it is not given
+    alphabet: Alphabet | None = None  # where examples are made of symbols
 
 
 def open_source(config: DataConfig, workers: int = 0) -> Source:

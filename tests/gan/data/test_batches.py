@@ -72,6 +72,16 @@ def test_the_seed_determines_the_order():
 
 
 @pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("shape", [(4, 4), (5,)])
+def test_symbols_come_as_they_are(resident: bool, shape: tuple[int, ...]):
+    symbols = np.random.default_rng(0).integers(0, 7, (6, *shape), dtype=np.uint8)
+    batches = Batches(symbols, 3, seed=1, device=CPU, resident=resident)
+    rows = torch.cat([batches.next(), batches.next()])
+    assert rows.dtype == torch.uint8
+    assert sorted(rows.tolist()) == sorted(symbols.tolist())
+
+
+@pytest.mark.parametrize("resident", [False, True])
 def test_points_come_as_they_are(resident: bool):
     points = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
     batches = Batches(points, 3, seed=1, device=CPU, resident=resident)
@@ -82,3 +92,16 @@ def test_points_come_as_they_are(resident: bool):
     rows.zero_()
     batches.next().requires_grad_().data.zero_()
     assert np.abs(points).min() > 0
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_labels_of_the_same_seed_go_in_step_with_their_images(resident: bool):
+    images = Batches(numbered(14), 4, seed=5, device=CPU, resident=resident)
+    labels = Batches(np.arange(14), 4, seed=5, device=CPU)
+    for _ in range(10):  # over several epochs, whose last two images are passed over
+        found = labels.next()
+        assert found.dtype == torch.int64
+        assert found.tolist() == numbers(images.next())
+    resumed = Batches(np.arange(14), 4, seed=5, device=CPU)
+    resumed.load_state_dict(images.state_dict())
+    assert resumed.next().tolist() == numbers(images.next())

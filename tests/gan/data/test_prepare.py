@@ -18,11 +18,14 @@ from PIL import Image
 from gan.config import DataConfig
 from gan.data import prepare as module
 from gan.data.prepare import prepare
-from gan.data.prepared import open_prepared
+from gan.data.prepared import SPLITS, open_prepared
 from gan.data.sources import Batch, Failure, Source
 from gan.errors import DataError
+from gan.symbols import Alphabet
 
 ROOT = Path(__file__).parents[3]
+# Sorted by luma.
+COLOURS = [[20, 20, 60], [200, 40, 30], [60, 180, 90], [240, 230, 210]]
 
 
 def synthetic(
@@ -187,3 +190,77 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     assert process.returncode != 0
     assert errors.count("KeyboardInterrupt") == 1, errors
     assert list(out.iterdir()) == []
+
+
+class TestSymbols:
+    def photographs(self, folder: Path, *, damaged: int = 0) -> None:
+        """Images of noise around four colours, in two folders."""
+        rng = np.random.default_rng(0)
+        colours = np.array(COLOURS)
+        for number in range(40):
+            pixels = colours[rng.integers(0, 4, (8, 8))] + rng.integers(-3, 4, (8, 8, 3))
+            path = folder / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+        for number in range(damaged):
+            (folder / "a" / f"damaged{number}.png").write_bytes(b"no image")
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_a_palette_of_the_training_images(self, tmp_path: Path, workers: int) -> None:
+        self.photographs(tmp_path / "in")
+        config = DataConfig(name="images", path=str(tmp_path / "in"), size=8, channels=3, palette=4)
+        manifest = prepare(config, tmp_path / "out", workers=workers, progress=False)
+        prepare(config, tmp_path / "again", progress=False)
+        for file in (tmp_path / "out").iterdir():
+            assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+        assert (manifest.kind, manifest.shape) == ("symbol_images", [8, 8])
+        assert manifest.label_names == ["a", "b"]
+        opened = open_prepared(tmp_path / "out")
+        assert opened.example_shape == (3, 8, 8)
+        assert opened.alphabet is not None
+        np.testing.assert_allclose(np.array(opened.alphabet.colours), COLOURS, atol=1)
+        # Decoded, an image is what it was, but for the noise.
+        plain = prepare(
+            config.model_copy(update={"palette": 0}), tmp_path / "plain", progress=False
+        )
+        assert plain.kind == "images"
+        before = open_prepared(tmp_path / "plain").images("test").astype(int)
+        assert np.abs(opened.images("test")[:] - before).max() <= 4
+
+    def test_held_out_images_do_not_choose_it(self, tmp_path: Path) -> None:
+        for split, colours in (("train", [10, 200]), ("test", [90, 100])):
+            for number, colour in enumerate(colours):
+                path = tmp_path / "in" / split / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (8, 8), colour).save(path)
+        config = DataConfig(name="images", path=str(tmp_path / "in"), size=8, palette=16)
+        manifest = prepare(config, tmp_path / "out", progress=False)
+        assert manifest.alphabet == {"colours": [[10], [200]]}
+        # 90 and 100 are both nearer to 10 than to 200.
+        assert not open_prepared(tmp_path / "out").symbols("test").any()
+
+    def test_what_cannot_be_read_is_told_before_a_palette_is_chosen(self, tmp_path: Path) -> None:
+        self.photographs(tmp_path / "in", damaged=2)
+        config = DataConfig(name="images", path=str(tmp_path / "in"), size=8, channels=3, palette=4)
+        with pytest.raises(DataError, match=r"2 images in .* cannot be read:\n  a/damaged0.png"):
+            prepare(config, tmp_path / "out", progress=False)
+        assert not (tmp_path / "out").exists()
+        skipping = config.model_copy(update={"on_error": "skip"})
+        assert prepare(skipping, tmp_path / "out", progress=False).skipped.count == 2
+
+    @pytest.mark.parametrize("key", ["levels", "palette"])
+    def test_digits_have_seventeen_levels(self, tmp_path: Path, key: str) -> None:
+        prepare(DataConfig(size=8, **{key: 17}), tmp_path / "symbols", progress=False)
+        prepare(DataConfig(size=8), tmp_path / "images", progress=False)
+        symbols, images = open_prepared(tmp_path / "symbols"), open_prepared(tmp_path / "images")
+        assert symbols.alphabet == Alphabet.levels(17)
+        for split in SPLITS:
+            np.testing.assert_array_equal(symbols.images(split), images.images(split))
+            np.testing.assert_array_equal(symbols.labels(split), images.labels(split))
+
+    def test_two_levels_are_black_and_white(self, tmp_path: Path) -> None:
+        prepare(DataConfig(levels=2), tmp_path / "symbols", progress=False)
+        prepare(DataConfig(), tmp_path / "images", progress=False)
+        symbols = open_prepared(tmp_path / "symbols").symbols("train")
+        images = open_prepared(tmp_path / "images").images("train")
+        np.testing.assert_array_equal(symbols, images[:, 0] > 127)

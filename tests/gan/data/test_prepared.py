@@ -7,10 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from gan.data.prepared import open_prepared
+from gan.config import DataConfig, JudgeConfig
+from gan.data.prepare import prepare
+from gan.data.prepared import SPLITS, open_prepared
 from gan.data.writer import PreparedWriter
 from gan.errors import DataError
+from gan.judge import fit_judge
+from gan.symbols import Alphabet
+
+LETTERS = Alphabet(characters=("a", "b"))
 
 
 @pytest.fixture
@@ -26,7 +33,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_map_goes_to_torch_without_warning_and_is_no_way_to_the_file(folder: Path) -> None:
-    torch = pytest.importorskip("torch")
     before = (folder / "train.npy").read_bytes()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -118,3 +124,63 @@ class TestOpenRefuses:
 def test_images_are_no_points(folder: Path) -> None:
     with pytest.raises(DataError, match="holds images: expected points"):
         open_prepared(folder).points("train")
+
+
+class TestSymbols:
+    @pytest.fixture
+    def symbols(self, tmp_path: Path) -> Path:
+        with PreparedWriter(
+            tmp_path, source="digits", shape=(4,), kind="text", alphabet=LETTERS
+        ) as writer:
+            for split in SPLITS:
+                writer.append(split, np.zeros((2, 4), np.uint8))
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("alphabet", "message"),
+        [
+            ({"characters": "aa"}, "alphabet: .* not all different"),
+            ({"colours": [[0], [255]]}, "text have an alphabet of colours: expected characters"),
+            (None, "text have an alphabet of None: expected characters"),
+        ],
+    )
+    def test_an_alphabet_that_does_not_fit_is_refused(
+        self, symbols: Path, alphabet: object, message: str
+    ) -> None:
+        path = symbols / "manifest.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "alphabet": alphabet}))
+        with pytest.raises(DataError, match=rf"manifest.json: .*{message}.*; run prepare again"):
+            open_prepared(symbols)
+
+    def test_another_alphabet_is_a_change(self, symbols: Path) -> None:
+        path = symbols / "manifest.json"
+        path.write_text(path.read_text().replace('"ab"', '"ac"'))
+        with pytest.raises(DataError, match="was changed after it was written"):
+            open_prepared(symbols)
+
+    def test_text_is_no_images_and_images_are_no_symbols(self, symbols: Path, folder: Path) -> None:
+        assert open_prepared(symbols).symbols("test").tolist() == [[0] * 4] * 2
+        with pytest.raises(DataError, match="holds text: expected images or symbol_images"):
+            open_prepared(symbols).images("test")
+        with pytest.raises(DataError, match="holds images: expected symbol_images or text"):
+            open_prepared(folder).symbols("test")
+        assert open_prepared(folder).alphabet is None
+
+    def test_a_judge_sees_the_images(self, tmp_path: Path) -> None:
+        """Fitted on a view of symbols it is what it is on the decoded array."""
+        prepare(DataConfig(levels=2, size=8), tmp_path / "symbols", progress=False)
+        of_symbols = open_prepared(tmp_path / "symbols")
+        shape, names = of_symbols.example_shape, of_symbols.manifest.label_names
+        with PreparedWriter(
+            tmp_path / "images", source="digits", shape=shape, label_names=names
+        ) as writer:
+            for split in SPLITS:
+                writer.append(split, of_symbols.images(split)[:], of_symbols.labels(split))
+        config = JudgeConfig(width=4, features=8, images_seen=512)
+        found = []
+        for folder in ("symbols", "images"):
+            prepared = open_prepared(tmp_path / folder)
+            judge, _ = fit_judge(prepared, config, device=torch.device("cpu"), progress=False)
+            found.append(judge.features(prepared.images("test")))
+        one, other = found
+        assert torch.equal(one, other)

@@ -18,6 +18,7 @@ from gan.data import writer as module
 from gan.data.prepared import MAX_SKIPPED_NAMES, Split, open_prepared
 from gan.data.writer import PreparedWriter
 from gan.errors import DataError, UserError
+from gan.symbols import Alphabet
 
 SHAPE = (3, 8, 8)
 
@@ -244,3 +245,54 @@ def test_points_of_another_dtype_or_width_are_refused(tmp_path: Path) -> None:
             writer.append("train", np.zeros((3, 2)))  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=r"expected float32 \['B', 2\]"):
             writer.append("train", np.zeros((3, 1), np.float32))
+
+
+LEVELS = Alphabet.levels(3)
+
+
+def write_symbols(folder: Path) -> npt.NDArray[np.uint8]:
+    symbols = np.random.default_rng(0).integers(0, 3, (5, 8, 8), dtype=np.uint8)
+    with PreparedWriter(
+        folder, source="digits", shape=(8, 8), kind="symbol_images", alphabet=LEVELS
+    ) as writer:
+        writer.append("train", symbols[:3])
+        writer.append("test", symbols[3:])
+    return symbols
+
+
+def test_symbols_are_written_and_read(tmp_path: Path) -> None:
+    symbols = write_symbols(tmp_path / "one")
+    prepared = open_prepared(tmp_path / "one")
+    prepared.verify()
+    assert prepared.manifest.alphabet == {"colours": [[0], [128], [255]]}
+    assert (prepared.manifest.shape, prepared.manifest.dtype) == ([8, 8], "uint8")
+    assert prepared.alphabet == LEVELS
+    assert prepared.example_shape == (1, 8, 8)
+    for found in (prepared.symbols("train"), prepared.examples("train")):
+        assert isinstance(found, np.memmap)
+        np.testing.assert_array_equal(found, symbols[:3])
+    images = prepared.images("test")
+    assert (images.shape, images.dtype) == ((2, 1, 8, 8), np.uint8)
+    np.testing.assert_array_equal(images[:], np.array([0, 128, 255])[symbols[3:, None]])
+    write_symbols(tmp_path / "two")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_symbols_beyond_the_alphabet_are_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="symbols go up to 3: expected less than 3"),
+        PreparedWriter(
+            tmp_path, source="digits", shape=(8, 8), kind="symbol_images", alphabet=LEVELS
+        ) as writer,
+    ):
+        writer.append("train", np.full((1, 8, 8), 3, np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_manifests_without_symbols_stay_as_they_were(tmp_path: Path) -> None:
+    # Computed before there were symbols: whatever was made from such data is still valid.
+    write(tmp_path)
+    assert "alphabet" not in (tmp_path / "manifest.json").read_text()
+    assert open_prepared(tmp_path).manifest.checksum == (
+        "e1b4a10c1d401efd13dde0051eada7dcf2352899ae332ba8e5118ef8e6097403"
+    )

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as stnp
+
+from gan.metrics.memorisation import nearest_images
+from gan.symbols import REPLACEMENT, Alphabet, DecodedImages, nearest
+
+COLOURS = ((0, 0, 0), (255, 0, 0), (10, 200, 30))
+PALETTE = Alphabet(colours=COLOURS)
+LETTERS = Alphabet(characters=("\n", "a", "b", "é", "𝄞"))
+CLASSES = Alphabet(labels=("cat", "dog", "fish"))
+
+
+def palettes(channels: int) -> st.SearchStrategy[Alphabet]:
+    level = st.integers(0, 255)
+    colours = st.lists(st.tuples(*[level] * channels), min_size=2, max_size=20, unique=True)
+    return colours.map(lambda found: Alphabet(colours=tuple(found)))
+
+
+def images(channels: int) -> st.SearchStrategy[np.ndarray]:
+    return stnp.arrays(
+        np.uint8, st.tuples(st.integers(1, 3), st.just(channels), st.just(4), st.just(3))
+    )
+
+
+class TestLevels:
+    def test_by_hand(self) -> None:
+        assert Alphabet.levels(2).colours == ((0,), (255,))
+        assert Alphabet.levels(3).colours == ((0,), (128,), (255,))
+        assert Alphabet.levels(256).colours == tuple((level,) for level in range(256))
+
+    def test_two_are_a_threshold_in_the_middle(self) -> None:
+        symbols = Alphabet.levels(2).encode_images(np.array([[[0, 127, 128, 255]]], np.uint8))
+        assert symbols.tolist() == [[0, 0, 1, 1]]
+
+    def test_a_tie_goes_to_the_darker(self) -> None:
+        # 64 is as far from 0 as from 128.
+        symbols = Alphabet.levels(3).encode_images(np.array([[[63, 64, 65]]], np.uint8))
+        assert symbols.tolist() == [[0, 0, 1]]
+
+    @pytest.mark.parametrize("count", [-1, 0, 1, 257])
+    def test_others_are_refused(self, count: int) -> None:
+        with pytest.raises(ValueError, match=f"levels are {count}: expected 2 to 256"):
+            Alphabet.levels(count)
+
+
+class TestImages:
+    def test_decoding_by_hand(self) -> None:
+        symbols = np.array([[[0, 1], [2, 1]]], np.uint8)
+        decoded = PALETTE.decode_images(symbols)
+        assert decoded.dtype == np.uint8
+        assert decoded.flags.c_contiguous
+        assert decoded.tolist() == [[[[0, 255], [10, 255]], [[0, 0], [200, 0]], [[0, 0], [30, 0]]]]
+        # Any number of axes in front, also none.
+        assert PALETTE.decode_images(symbols[0]).shape == (3, 2, 2)
+        assert PALETTE.decode_images(symbols[None, None]).shape == (1, 1, 1, 3, 2, 2)
+
+    @settings(deadline=None)
+    @given(st.data(), st.sampled_from([1, 3]))
+    def test_encoding_is_the_inverse(self, data: st.DataObject, channels: int) -> None:
+        alphabet = data.draw(palettes(channels))
+        symbols = data.draw(
+            stnp.arrays(np.uint8, (2, 3, 4), elements=st.integers(0, alphabet.size - 1))
+        )
+        np.testing.assert_array_equal(
+            alphabet.encode_images(alphabet.decode_images(symbols)), symbols
+        )
+
+    @settings(deadline=None)
+    @given(st.data(), st.sampled_from([1, 3]))
+    def test_the_nearest_and_of_these_the_first(self, data: st.DataObject, channels: int) -> None:
+        alphabet, pixels = data.draw(palettes(channels)), data.draw(images(channels))
+        colours = np.array(alphabet.colours, np.int64)
+        difference = np.moveaxis(pixels, 1, -1)[..., None, :].astype(np.int64) - colours
+        expected = np.square(difference).sum(-1).argmin(-1)  # the first of equal ones
+        np.testing.assert_array_equal(alphabet.encode_images(pixels), expected)
+
+    def test_more_pixels_than_a_block(self) -> None:
+        pixels = np.random.default_rng(0).integers(0, 256, (40_000, 3), dtype=np.uint8)
+        expected = np.concatenate([nearest(pixels[i : i + 999], np.array(COLOURS, np.uint8))
+                                   for i in range(0, len(pixels), 999)])  # fmt: skip
+        np.testing.assert_array_equal(nearest(pixels, np.array(COLOURS, np.uint8)), expected)
+
+    def test_networks_see_the_colours(self) -> None:
+        table = PALETTE.colour_table()
+        assert table.dtype == torch.float32
+        expected = torch.tensor(COLOURS, dtype=torch.float64) / 127.5 - 1
+        torch.testing.assert_close(table.double(), expected, atol=1e-6, rtol=0)
+
+    def test_what_does_not_fit_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="go up to 3: expected less than 3"):
+            PALETTE.decode_images(np.full((1, 2, 2), 3, np.uint8))
+        with pytest.raises(ValueError, match="symbols are int64: expected uint8"):
+            PALETTE.decode_images(np.zeros((1, 2, 2), np.int64))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"\[1, 1, 2, 2\]: expected \[\.\.\., 3, H, W\]"):
+            PALETTE.encode_images(np.zeros((1, 1, 2, 2), np.uint8))
+        for refused in (LETTERS.colour_table, lambda: LETTERS.channels):
+            with pytest.raises(ValueError, match="are characters: expected colours"):
+                refused()
+
+
+class TestText:
+    def test_by_hand(self) -> None:
+        symbols = LETTERS.encode_text("ba\n𝄞é")
+        assert symbols.dtype == np.uint8
+        assert symbols.tolist() == [2, 1, 0, 4, 3]
+        assert LETTERS.decode_text(np.stack([symbols, symbols[::-1]])) == ["ba\n𝄞é", "é𝄞\nab"]
+        assert LETTERS.decode_text(np.zeros((0, 5), np.uint8)) == []
+
+    @given(
+        st.lists(
+            st.characters(codec="utf-8", exclude_characters=REPLACEMENT),
+            min_size=2,
+            max_size=256,
+            unique=True,
+        ),
+        st.data(),
+    )
+    def test_decoding_is_the_inverse(self, characters: list[str], data: st.DataObject) -> None:
+        alphabet = Alphabet(characters=tuple(characters))
+        text = data.draw(st.text(st.sampled_from(characters)))
+        assert alphabet.decode_text(alphabet.encode_text(text)[None]) == [text]
+
+    def test_what_has_no_symbol_becomes_the_replacement(self) -> None:
+        alphabet = Alphabet(characters=("a", REPLACEMENT, "z"))
+        assert alphabet.encode_text("a?zé").tolist() == [0, 1, 2, 1]
+
+    def test_or_is_named(self) -> None:
+        with pytest.raises(ValueError, match="the character 'x' is not in the alphabet"):
+            LETTERS.encode_text("axy")
+
+    def test_what_does_not_fit_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"are \[3\]: expected \[N, L\]"):
+            LETTERS.decode_text(np.zeros(3, np.uint8))
+        with pytest.raises(ValueError, match="go up to 5: expected less than 5"):
+            LETTERS.decode_text(np.full((1, 1), 5, np.uint8))
+        with pytest.raises(ValueError, match="are colours: expected characters"):
+            PALETTE.encode_text("a")
+
+
+class TestJson:
+    @pytest.mark.parametrize("alphabet", [PALETTE, LETTERS, Alphabet.levels(17), CLASSES])
+    def test_there_and_back(self, alphabet: Alphabet) -> None:
+        assert Alphabet.from_json(json.loads(json.dumps(alphabet.to_json()))) == alphabet
+
+    def test_properties(self) -> None:
+        assert (PALETTE.size, PALETTE.is_text, PALETTE.channels) == (3, False, 3)
+        assert (LETTERS.size, LETTERS.is_text) == (5, True)
+        assert Alphabet.levels(17).channels == 1
+        assert (CLASSES.size, CLASSES.is_text) == (3, False)
+        with pytest.raises(ValueError, match="symbols are labels: expected colours"):
+            CLASSES.colour_table()
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            (None, "object with either colours, characters or labels: found None"),
+            ({}, r"found \{\}"),
+            ({"colours": [[0], [1]], "characters": "ab"}, "either colours, characters or labels"),
+            ({"labels": ["one"]}, "2 to 256 labels: found 1"),
+            ({"labels": ["one", "one"]}, "labels are not all different"),
+            ({"labels": ["one", ""]}, "labels are names: found ''"),
+            ({"labels": [0, 1]}, "labels are names: found 0"),
+            ({"labels": "ab"}, "found 'labels', str"),
+            ({"letters": "ab"}, "found 'letters', str"),
+            ({"characters": ["a", "b"]}, "found 'characters', list"),
+            ({"colours": "ab"}, "found 'colours', str"),
+            ({"colours": [0, 1]}, "not all lists"),
+            ({"colours": [[0]]}, "2 to 256 colours: found 1"),
+            ({"colours": [[0], [0]]}, "colours are not all different"),
+            ({"colours": [[0], [1, 2, 3]]}, r"1 or 3 levels each: found \(1, 2, 3\)"),
+            ({"colours": [[0, 1], [1, 2]]}, "1 or 3 levels each"),
+            ({"colours": [[], [1]]}, "1 or 3 levels each"),
+            ({"colours": [[0], [256]]}, r"levels 0 to 255: found \(256,\)"),
+            ({"colours": [[0], [True]]}, "levels 0 to 255"),
+            ({"colours": [[0], [0.5]]}, "levels 0 to 255"),
+            ({"colours": [[[0]], [[1]]]}, "not plain values"),
+            ({"characters": "a"}, "2 to 256 characters: found 1"),
+            ({"characters": "aba"}, "characters are not all different"),
+            ({"characters": "a\ud800"}, "one character a symbol"),
+            ({"characters": "".join(map(chr, range(257)))}, "found 257"),
+        ],
+    )
+    def test_what_is_no_alphabet_is_refused(self, values: object, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            Alphabet.from_json(values)
+
+    def test_exactly_one_is_given(self) -> None:
+        with pytest.raises(ValueError, match="found none"):
+            Alphabet()
+        with pytest.raises(ValueError, match="found colours and characters"):
+            Alphabet(colours=((0,), (1,)), characters=("a", "b"))
+
+
+class TestDecodedImages:
+    symbols = np.random.default_rng(0).integers(0, 3, (10, 4, 5), dtype=np.uint8)
+    view = DecodedImages(symbols, PALETTE)
+    array = PALETTE.decode_images(symbols)
+
+    def test_reads_like_the_array(self) -> None:
+        for name in ("shape", "dtype", "ndim", "size", "nbytes"):
+            assert getattr(self.view, name) == getattr(self.array, name)
+        assert len(self.view) == len(self.array)
+        np.testing.assert_array_equal(np.asarray(self.view), self.array)
+        np.testing.assert_array_equal(np.concatenate([self.view, self.array[:1]])[:10], self.array)
+        assert np.asarray(self.view, np.float32).dtype == np.float32
+
+    @pytest.mark.parametrize(
+        "index",
+        [
+            3,
+            np.int64(3),
+            slice(2, 9, 3),
+            slice(8, 20),
+            np.array([5, 1, 1]),
+            np.array([[0, 1], [9, 2]]),
+            np.arange(10) % 2 == 0,
+            [4, 2],
+            torch.tensor([7, 3]),
+        ],
+        ids=repr,
+    )
+    def test_of_any_index_along_the_first_axis(self, index: object) -> None:
+        found = self.view[index]
+        np.testing.assert_array_equal(found, self.array[index])  # type: ignore[call-overload]
+        assert torch.from_numpy(found).is_contiguous()
+
+    def test_not_of_others(self) -> None:
+        with pytest.raises(TypeError, match="first axis only"):
+            self.view[0, 1]
+        with pytest.raises(ValueError, match="without a copy"):
+            np.array(self.view, copy=False)
+
+    def test_iteration_ends(self) -> None:
+        np.testing.assert_array_equal(np.stack(list(self.view)), self.array)
+
+    def test_metrics_take_it_for_an_array(self) -> None:
+        queries = self.array[[4, 0]]
+        view, array = (nearest_images(queries, images, 3) for images in (self.view, self.array))
+        np.testing.assert_array_equal(view.indices, array.indices)
+        np.testing.assert_array_equal(view.distances, array.distances)
