@@ -13,7 +13,9 @@ anything: each says what was seen, and what usually lies behind it. What the col
 | discriminator_gradient_norm, generator_gradient_norm | over all of a player's parameters |
 | gradient_ratio | norm of the saturating generator loss's gradient by the logits over the norm of the non-saturating one's; for `gan` about D / (1 − D) of generated samples |
 | spread | deviation within a generated batch over that within a real one |
-| at_bound | share of logits at the bound of an exponent, see `kernels.losses.terms` |
+| at_bound | share of logits at the bound of an exponent, see `kernels.losses.curves` |
+| effective_sample_size | 1 / Σ w̃² of the M samples of a latent vector, in the mean: 1 to M |
+| generator_entropy | of g(x given z), in nats a symbol |
 """  # noqa: E501
 
 from __future__ import annotations
@@ -55,6 +57,17 @@ COLLAPSE_SPREAD = 0.5
 
 # At the exponent's bound: a larger share of the logits.
 BOUND_SHARE = 0.001
+
+
+# One weight dominates: a smaller effective sample size over the whole second half of the run. The
+# largest of weights that add up to 1 is at least Σ w̃², here two thirds.
+DOMINATED_SIZE = 1.5
+
+# Lost entropy: below this many nats a symbol and this share of the largest there was in the run,
+# which is about the log of the alphabet's size at the start. For 256 black and white pixels that is
+# one nat or two a picture.
+LOST_ENTROPY = 0.01
+LOST_ENTROPY_SHARE = 0.01
 
 
 class Alarm(NamedTuple):
@@ -161,7 +174,7 @@ def collapse(columns: Columns) -> str | None:
 def at_exponent_bound(columns: Columns) -> str | None:
     """Logits so large that an exponential had to be cut short: the loss is no longer the formula's.
 
-    The bound is that of `kernels.losses.terms`.
+    The bound is that of `kernels.losses.curves`.
     """
     share = _now(columns, "at_bound")
     if share is None or share <= BOUND_SHARE:
@@ -173,12 +186,43 @@ def at_exponent_bound(columns: Columns) -> str | None:
     )
 
 
+def dominating_weight(columns: Columns) -> str | None:
+    """Of the samples of a latent vector one has nearly all the weight, and for long."""
+    values = columns.get("effective_sample_size", ())
+    rows = [value for value in values[len(values) // 2 :] if math.isfinite(value)]
+    if len(rows) < MIN_ROWS or max(rows) >= DOMINATED_SIZE:
+        return None
+    return (
+        "one weight dominates: the samples of a latent vector count for "
+        f"{statistics.fmean(rows):.2f} in effect. Importance learns from one of them, reinforce "
+        "from rewards that differ by nats. A weaker discriminator (smaller rate, a penalty) or "
+        "more samples may help"
+    )
+
+
+def lost_entropy(columns: Columns) -> str | None:
+    """The generator draws much the same symbols whatever the dice: samples tell it nothing."""
+    entropy = _now(columns, "generator_entropy")
+    if entropy is None:
+        return None
+    largest = max(value for value in columns["generator_entropy"] if math.isfinite(value))
+    if entropy >= LOST_ENTROPY or entropy >= LOST_ENTROPY_SHARE * largest:
+        return None
+    return (
+        f"the generator has lost its entropy: {entropy:.2g} nats a symbol are left of "
+        f"{largest:.2g}; the samples of a latent vector are alike, and comparing them teaches "
+        "nothing. A smaller generator rate or more samples may help"
+    )
+
+
 CHECKS: dict[str, Callable[[Columns], str | None]] = {
     "discriminator_too_strong": discriminator_too_strong,
     "discriminator_too_weak": discriminator_too_weak,
     "oscillation": oscillation,
     "collapse": collapse,
     "at_exponent_bound": at_exponent_bound,
+    "dominating_weight": dominating_weight,
+    "lost_entropy": lost_entropy,
 }
 
 

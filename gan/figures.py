@@ -64,7 +64,7 @@ def image_grid(
     Raises:
         UserError: no images, another shape or dtype, or the file cannot be written.
     """
-    _check_images(images)
+    check_images(images)
     if columns < 1:
         raise UserError(f"columns is {columns}: expected at least 1")
     count, _, height, width = images.shape
@@ -106,7 +106,7 @@ def nearest_images(
     Raises:
         UserError: the shapes do not fit each other, or the file cannot be written.
     """
-    _check_images(samples)
+    check_images(samples)
     count, nearest = distances.shape
     if neighbours.shape != (count, nearest, *samples.shape[1:]) or len(samples) != count:
         raise UserError(
@@ -123,10 +123,10 @@ def nearest_images(
     axis = figure.subplots()
     for index in range(count):
         left, top = index // rows * block, index % rows * 1.22
-        _place(axis, samples[index], left, top, "sample", COLOURS[1])
+        place_image(axis, samples[index], left, top, "sample", COLOURS[1])
         for place in range(nearest):
             title = f"{distances[index, place]:.3f}"
-            _place(axis, neighbours[index, place], left + 1 + place, top, title)
+            place_image(axis, neighbours[index, place], left + 1 + place, top, title)
     axis.set(xlim=(-0.1, width), ylim=(height - 0.15, -0.25), aspect="equal")
     axis.set_axis_off()
     figure.suptitle("samples, their nearest training images, and how far (rms of pixels)", size=9)
@@ -163,7 +163,7 @@ def class_histogram(
     long = max((len(name) for name in names), default=0) > 3
     axis.set_xticks(
         places[::every],
-        [_shortened(name) for name in names[::every]],
+        [shortened(name) for name in names[::every]],
         rotation=45 if long else 0,
         ha="right" if long else "center",
     )
@@ -248,7 +248,8 @@ def _groups(names: Sequence[str]) -> list[tuple[str, bool, list[str]]]:
     ]
 
 
-def _check_images(images: Images) -> None:
+def check_images(images: Images) -> None:
+    """Raise UserError unless there are images, uint8 `[N, C, H, W]` with C 1 or 3."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
         raise UserError(
             f"images are {images.dtype} {list(images.shape)}: expected uint8 [N, C, H, W] "
@@ -282,7 +283,7 @@ def save_figure(figure: Figure, path: PathLike) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def _place(
+def place_image(
     axis: Axes, image: Images, left: float, top: float, title: str, frame: str | None = None
 ) -> None:
     """Draw `image` 0.92 wide, a title above it, and a frame around it if `frame` is a colour."""
@@ -299,5 +300,6 @@ def _colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-def _shortened(name: str) -> str:
+def shortened(name: str) -> str:
+    """`name`, cut to a length that fits beside others."""
     return name if len(name) <= 12 else name[:11] + "…"

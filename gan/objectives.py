@@ -142,10 +142,14 @@ class Game:
     def meaningless(self) -> tuple[str, ...]:
         """Columns of the history that say nothing about this game.
 
-        A Wasserstein critic is defined up to a constant, so that its logits' sign is no verdict.
+        A Wasserstein critic is defined up to a constant, so that its logits' sign is no verdict. A
+        single sample has no share of a weight.
         """
         free = self.config.discriminator == "wasserstein"
-        return ("real_accuracy", "fake_accuracy") if free else ()
+        return (
+            *(("real_accuracy", "fake_accuracy") if free else ()),
+            *(("effective_sample_size",) if self.config.discrete.samples == 1 else ()),
+        )
 
     @torch.no_grad()
     def equilibrium_distance(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:

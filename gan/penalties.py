@@ -98,7 +98,9 @@ def penalty(
     if config.r2 > 0:
         terms.append(config.every * config.r2 / 2 * squared_gradient(fake.logits, fake.inputs))
     if config.gradient_penalty > 0:
-        between = interpolate(real.inputs.detach(), fake.inputs.detach(), rng).requires_grad_()
+        # Where there are several generated samples for each real one, pairs with the first ones.
+        others = fake.inputs.detach()[: len(real.inputs)]
+        between = interpolate(real.inputs.detach(), others, rng).requires_grad_()
         strength = config.every * config.gradient_penalty
         terms.append(strength * one_lipschitz(discriminator(between), between))
     total = terms[0]

@@ -12,6 +12,7 @@ from gan.config import ModelConfig, parse
 from gan.errors import ConfigError
 from gan.models import build_generator
 from gan.models.base import Generator
+from gan.symbols import Alphabet
 from gan.tensor_file import read_tensors, refuse, write_tensors
 
 # Raised when a file of the version before can no longer be read as it is.
@@ -39,6 +40,8 @@ def save_generator(
             "model": generator.config.model_dump(),
             "shape": list(generator.shape),
             "provenance": provenance,
+            # Not there where there is none: such files stay the same bytes as ever.
+            **({} if generator.alphabet is None else {"alphabet": generator.alphabet.to_json()}),
         },
     )
 
@@ -48,8 +51,9 @@ def load_generator(path: str | os.PathLike[str], device: torch.device | str = "c
 
     Returns:
         The generator in evaluation mode, its parameters frozen. `generator(latent)` takes
-        `[B, latent_size]` and gives `[B, *generator.shape]`, images in [−1, 1];
-        `generator.draw_latent` draws from its prior.
+        `[B, latent_size]` and gives `[B, *generator.shape]`, images in [−1, 1], or, with
+        `generator.alphabet`, logits of symbols; `generator.draw_latent` draws from its prior, and
+        `gan.sampling.generate` gives examples.
 
     Raises:
         StateError: the file is missing, damaged, not a generator of this project, of another
@@ -60,7 +64,7 @@ def load_generator(path: str | os.PathLike[str], device: torch.device | str = "c
     try:
         model = parse(ModelConfig, description["model"], f"{path} (model)")
         with torch.device("meta"):
-            generator = build_generator(model, _shape(description))
+            generator = build_generator(model, _shape(description), _alphabet(description))
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         refuse(path, KIND, f"its configuration is not understood: {error}")
     expected = generator.state_dict()
@@ -87,3 +91,10 @@ def _shape(description: dict[str, Any]) -> list[int]:
         return shape
     # Before there were generators of anything but images.
     return [description["channels"], description["size"], description["size"]]
+
+
+def _alphabet(description: dict[str, Any]) -> Alphabet | None:
+    """Of a generator of symbols, out of a file's description."""
+    if "alphabet" not in description:
+        return None
+    return Alphabet.from_json(description["alphabet"])

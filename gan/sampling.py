@@ -9,25 +9,65 @@ from torch import Tensor
 
 from gan.models.base import Generator
 from gan.pixels import Examples, from_network
+from gan.symbols import Alphabet
+from kernels import Samples, sample_bernoulli, sample_categorical
 
 
 @torch.no_grad()
-def generate(generator: Generator, latent: Tensor, batch_size: int = 256) -> Iterator[Examples]:
+def generate(
+    generator: Generator, latent: Tensor, batch_size: int = 256, seed: int = 0
+) -> Iterator[Examples]:
     """Examples from `latent` `[N, latent_size]` as the data would have them, batch by batch.
 
-    Images are uint8 `[≤ batch_size, C, S, S]`, points fp32 `[≤ batch_size, D]`.
+    Images are uint8 `[≤ batch_size, C, S, S]`, points fp32 `[≤ batch_size, D]`, symbols of texts
+    uint8 `[≤ batch_size, L]`. Of a generator of symbols one example is drawn for each latent
+    vector; images of symbols come as their colours.
 
     The generator runs in evaluation mode, on the device of its weights, and is left in the mode
     it was in.
+
+    Args:
+        generator: published or in training.
+        latent: on any device.
+        batch_size: latent vectors at once. The symbols that are drawn depend on it.
+        seed: of the symbols; the same on every device.
     """
     device = next(generator.parameters()).device
+    alphabet = generator.alphabet
     was_training = generator.training
     generator.eval()
     try:
-        for chunk in latent.split(batch_size):
-            yield from_network(generator(chunk.to(device))).contiguous().cpu().numpy()
+        for index, chunk in enumerate(latent.split(batch_size)):
+            outputs = generator(chunk.to(device))
+            if alphabet is None:
+                yield from_network(outputs).contiguous().cpu().numpy()
+                continue
+            drawn = draw_symbols(outputs, 1, alphabet, seed=seed, offset=index)
+            symbols = drawn.symbols[0].cpu().numpy()  # [≤ batch_size, *positions]
+            yield symbols if alphabet.is_text else alphabet.decode_images(symbols)
     finally:
         generator.train(was_training)
+
+
+def draw_symbols(
+    logits: Tensor, samples: int, alphabet: Alphabet, *, seed: int, offset: int = 0
+) -> Samples:
+    """M samples of g(x|z) for each row of logits, and their log-probabilities.
+
+    Args:
+        logits: Bernoulli `[B, *positions]` where the alphabet has two symbols, else categorical
+            `[B, V, *positions]`.
+        samples: M.
+        alphabet: says which of the two.
+        seed: of the stream of random numbers; see `kernels.sample_categorical`.
+        offset: which draw of that stream.
+
+    Returns:
+        Symbols, uint8 `[M, B, *positions]`, and log-probabilities `[M, B]`, differentiable.
+    """
+    if alphabet.size == 2:
+        return sample_bernoulli(logits, samples, seed, offset)
+    return sample_categorical(logits, samples, seed, offset, dim=1)
 
 
 def interpolate(start: Tensor, end: Tensor, steps: int, prior: str = "normal") -> Tensor:

@@ -8,8 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gan.config import ModelConfig, ObjectiveConfig, TrainConfig
+    from gan.config import DataConfig, ModelConfig, ObjectiveConfig, TrainConfig
 
+# The networks for each sort of examples.
+FAMILIES = {
+    "points": ("mlp",),
+    "images": ("dcgan", "resnet", "classifier"),
+    "text": ("text",),
+}
 # The discriminator's losses that are variational bounds of an f-divergence.
 DIVERGENCES = (
     "gan",
@@ -24,6 +30,25 @@ DIVERGENCES = (
 OF_DIVERGENCES = ("saturating", "non_saturating", "boundary_seeking")
 # Both are −F (Lim & Ye 2017, Arjovsky et al. 2017): either answers either.
 LINEAR = ("hinge", "wasserstein")
+
+
+def mismatches(data: DataConfig, model: ModelConfig) -> list[str]:
+    """Networks that are not for such data: one line a problem."""
+    problems = []
+    kind = "images" if data.kind == "symbol_images" else data.kind
+    if model.name not in FAMILIES[kind]:
+        problems.append(
+            f"model.name is {model.name}, but data.name {data.name} has {kind}: expected "
+            f"{' or '.join(FAMILIES[kind])}"
+        )
+    if model.name == "classifier":
+        problems += [
+            f"data.{key} is {value}, but model.name classifier takes images as they are, only "
+            f"their labels are symbols: expected {key} 0"
+            for key, value in (("levels", data.levels), ("palette", data.palette))
+            if value
+        ]
+    return problems
 
 
 def undefined(objective: ObjectiveConfig) -> list[str]:
@@ -71,6 +96,109 @@ def undefined(objective: ObjectiveConfig) -> list[str]:
     return problems
 
 
+def contradictions(objective: ObjectiveConfig, kind: str) -> list[str]:
+    """What cannot be played on data of this kind: one line a problem.
+
+    Args:
+        objective: the game.
+        kind: of what the generator gives: as `DataConfig.kind`, or `labels`.
+    """
+    discrete = objective.discrete
+    if kind not in ("symbol_images", "text", "labels"):
+        if discrete != type(discrete)():
+            changed = ", ".join(
+                f"{name} {value}"
+                for name, value in discrete.model_dump().items()
+                if value != getattr(type(discrete)(), name)
+            )
+            return [
+                f"objective.discrete has {changed}, but the data are {kind}, not symbols: expected "
+                "the defaults, or data.levels, data.palette, data.name text or topics, or "
+                "model.name classifier"
+            ]
+        return []
+    problems = _unused_discrete(objective)
+    if not discrete.relaxes:
+        problems += _undefined_discrete(objective)
+    if kind == "text" and not discrete.relaxes:
+        problems += _refused_penalties(
+            objective,
+            f"with objective.discrete.estimator {discrete.estimator} the input is symbols of text",
+        )
+    if kind == "labels":
+        problems += _refused_penalties(objective, "with model.name classifier the input is labels")
+    return problems
+
+
+def _refused_penalties(objective: ObjectiveConfig, why: str) -> list[str]:
+    """Penalties where there is no slope by the input: one line each."""
+    return [
+        f"objective.penalties.{name} is {value}, a penalty on the discriminator's slope by its "
+        f"input, but {why}, by which there is no slope: expected {name} 0"
+        for name, value in _penalties(objective)
+    ]
+
+
+def _penalties(objective: ObjectiveConfig) -> list[tuple[str, float]]:
+    """The penalties that are paid, and their strength."""
+    penalties = objective.penalties
+    strengths = (
+        ("gradient_penalty", penalties.gradient_penalty),
+        ("r1", penalties.r1),
+        ("r2", penalties.r2),
+    )
+    return [(name, value) for name, value in strengths if value > 0]
+
+
+def _undefined_discrete(objective: ObjectiveConfig) -> list[str]:
+    """What the estimators that weigh samples cannot do: one line a problem."""
+    problems = []
+    discrete = objective.discrete
+    if objective.generator != "boundary_seeking":
+        problems.append(
+            f"objective.discrete.estimator is {discrete.estimator}, which weighs samples by the "
+            f"discriminator's p/q, but objective.generator {objective.generator} needs a gradient "
+            "by the samples, and symbols have none: expected generator boundary_seeking, or "
+            "estimator straight_through or relaxed"
+        )
+    elif objective.centred:
+        problems.append(
+            "objective.centred is true, but on symbols log Z is the business of "
+            "objective.discrete, where importance has no use for it and reinforce has a baseline: "
+            "expected centred false"
+        )
+    if (
+        discrete.estimator == "importance"
+        and discrete.normalisation == "latent"
+        and discrete.samples == 1
+    ):
+        problems.append(
+            "objective.discrete.samples is 1, but the normalised weight of a single sample is 1 "
+            "whatever the discriminator says of it: expected samples 2 or more, or normalisation "
+            "batch"
+        )
+    return problems
+
+
+def _unused_discrete(objective: ObjectiveConfig) -> list[str]:
+    """What is asked of an estimator that does not have it: one line a problem."""
+    discrete, defaults = objective.discrete, type(objective.discrete)()
+    moving = discrete.estimator == "reinforce" and discrete.baseline == "moving_average"
+    return [
+        f"objective.discrete.{name} is {getattr(discrete, name)}, but estimator "
+        f"{discrete.estimator} has no use for it: expected {getattr(defaults, name)}, the default"
+        + (", or baseline moving_average" if name == "baseline_rate" else "")
+        for name, has in (
+            ("samples", not discrete.relaxes),
+            ("normalisation", discrete.estimator == "importance"),
+            ("baseline", discrete.estimator == "reinforce"),
+            ("baseline_rate", moving),
+            ("temperature", discrete.relaxes),
+        )
+        if not has and getattr(discrete, name) != getattr(defaults, name)
+    ]
+
+
 def unused(objective: ObjectiveConfig, train: TrainConfig) -> list[str]:
     """What is asked for in vain: one line a problem."""
     problems = []
@@ -106,12 +234,7 @@ def unsound(objective: ObjectiveConfig, model: ModelConfig, train: TrainConfig) 
             f"objective.penalties.{name} is {value}, a penalty on each sample's own gradient, but "
             "model.discriminator_norm batch mixes the samples of a batch: expected "
             f"{name} 0 or discriminator_norm none or layer"
-            for name, value in (
-                ("gradient_penalty", penalties.gradient_penalty),
-                ("r1", penalties.r1),
-                ("r2", penalties.r2),
-            )
-            if value > 0
+            for name, value in _penalties(objective)
         ]
     # Dividing by a deviation of activations takes back what bounds on the weights' norm hold.
     bounded_by_norm = model.spectral_norm and model.discriminator_norm == "none"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from gan.pixels import to_network
 from gan.runtime import computes_in_bf16, stream_seed
 from gan.schedules import learning_rate_factor
 from kernels.losses import DiscriminatorStatistics
+
+if TYPE_CHECKING:
+    from gan.symbols import Alphabet
 
 _log = logging.getLogger(__name__)
 
@@ -68,24 +71,50 @@ def frozen(network: nn.Module) -> Iterator[None]:
             iteration.training = True
 
 
-class Players:
-    """Generator and discriminator, their optimisers, and the random numbers that they draw."""
+class Fake(NamedTuple):
+    """Generated samples.
 
-    def __init__(self, config: Config, shape: Sequence[int], device: torch.device) -> None:
+    Attributes:
+        examples: as the discriminator takes them, `[N, …]`.
+        log_probs: of samples that were drawn from a distribution, M for each of B latent vectors:
+            log g(x|z) `[M, B]`, on which the generator's gradient hangs; N is M·B then, and the
+            examples have no gradient. None where the gradient goes through the examples.
+        latent: what they were generated from, `[B, Z]`.
+    """
+
+    examples: Tensor
+    log_probs: Tensor | None
+    latent: Tensor
+
+
+class Players:
+    """Generator and discriminator, their optimisers, and the random numbers that they draw.
+
+    Here the generator's gradient goes through its samples; `gan.discrete_step` has other players.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        shape: Sequence[int],
+        device: torch.device,
+        alphabet: Alphabet | None = None,
+    ) -> None:
         """Two players who have not played yet.
 
         Args:
             config: `seed`, `model`, `objective` and `train` are used.
-            shape: of one example, `(C, S, S)` or `(D,)`.
+            shape: of one example, `(C, S, S)`, `(D,)` or `(L,)`.
             device: where to play.
+            alphabet: of examples that are made of symbols.
         """
         self.config = config
         self.device = device
         self.game = Game(config.objective)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(config.seed, "initialisation"))
-            generator = build_generator(config.model, shape)
-            discriminator = build_discriminator(config.model, shape)
+            generator = build_generator(config.model, shape, alphabet)
+            discriminator = build_discriminator(config.model, shape, alphabet)
         self.generator = _placed(generator, device)
         self.discriminator = _placed(discriminator, device)
         train = config.train
@@ -111,49 +140,63 @@ class Players:
             )
             self._autocast = False
 
-    def play(self, played: int, next_batch: Callable[[], Tensor]) -> Tensor:
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What a round measures, in this order."""
+        return MEASURES
+
+    def play(self, played: int, next_batch: Callable[[], Any]) -> Tensor:
         """One round: `objective.d_steps` of the discriminator, `objective.g_steps` of the other.
 
         Args:
             played: rounds before this one.
-            next_batch: the next real examples as the data has them, on the device.
+            next_batch: the next real examples as the data has them, on the device; of what type,
+                `_real_examples` knows.
 
         Returns:
-            `MEASURES`, fp32 `[len(MEASURES)]`, on the device.
+            `measures`, fp32 `[len(measures)]`, on the device.
         """
         objective = self.config.objective
         self._set_learning_rates(played)
         paid = self._zero
         for index in range(objective.d_steps):
             last = index == objective.d_steps - 1
+            real = self._real_examples(next_batch())  # [B, …]
             # The generator learns from the last of these fakes.
             with contextlib.nullcontext() if last else torch.no_grad():
-                fake = self._draw_fake()  # [B, *shape]
-            real = to_network(next_batch())  # [B, *shape]
+                fake = self._draw_fake()
             count = played * objective.d_steps + index
-            of_discriminator = self._discriminator_step(real, fake.detach(), count, measure=last)
+            fake_logits, of_discriminator = self._discriminator_step(
+                real, fake.examples.detach(), count, measure=last
+            )
             # A mean over all steps: lazy penalties may never fall due in the last one.
             paid = paid + of_discriminator["penalty"] / objective.d_steps
-        spread = _spread(fake.detach(), real.detach())
+        looked_at = len(real) + len(fake.examples)
+        at_bound = of_discriminator["at_bound"]
+        varies = self._spread(fake.examples.detach(), real.detach())
         for index in range(objective.g_steps):
             if index > 0:
                 fake = self._draw_fake()
-            of_generator = self._generator_step(fake, real.detach())
-        measured = {**of_discriminator, **of_generator, "penalty": paid, "spread": spread}
-        measured["at_bound"] = (
-            of_discriminator["at_bound"] + of_generator["at_bound"]
-        ) / (2 * len(real) + len(fake))  # fmt: skip
-        return torch.stack([measured[name] for name in MEASURES])
+            of_generator = self._generator_step(
+                fake, real.detach(), fake_logits if index == 0 else None
+            )
+        if "at_bound" in of_generator:
+            looked_at += len(fake.examples)
+            at_bound = at_bound + of_generator["at_bound"]
+        measured = {**of_discriminator, **of_generator, "penalty": paid, "spread": varies}
+        measured["at_bound"] = at_bound / looked_at
+        return torch.stack([measured[name] for name in self.measures])
 
     # --- the two steps ---------------------------------------------------------------------
 
     def _discriminator_step(
         self, real: Tensor, fake: Tensor, count: int, *, measure: bool
-    ) -> dict[str, Tensor]:
-        """One step on `real` and `fake`, `[B, *shape]` both; `count` steps were before it.
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step on `real` `[B, …]` and `fake` `[N, …]`; `count` steps were before it.
 
         Returns:
-            What the step measures, if asked to; else its penalty alone.
+            What the discriminator said to `fake` before the step, `[N]`, detached; and what the
+            step measures, if asked to, else its penalty alone.
         """
         game, penalties = self.game, self.config.objective.penalties
         pays = game.penalty_due(count)
@@ -163,8 +206,7 @@ class Players:
         fake.requires_grad_(shared and penalties.r2 > 0)
         self.discriminator_optimiser.zero_grad()
         with self._precision():
-            real_logits = self.discriminator(real)  # [B]
-            fake_logits = self.discriminator(fake)  # [B]
+            real_logits, fake_logits = self._verdicts(real, fake)  # [B], [N]
         loss, statistics = game.discriminator_loss(real_logits, fake_logits)
         penalty = self._zero
         if shared:
@@ -182,12 +224,13 @@ class Players:
                 self.interpolation_rng,
             )
         (loss + penalty).backward()
-        norm = _gradient_norm(self.discriminator) if measure else self._zero
+        norm = gradient_norm(self.discriminator) if measure else self._zero
         self.discriminator_optimiser.step()
         self._clip()
+        said = fake_logits.detach()
         if not measure:
-            return {"penalty": penalty.detach()}
-        return self._measures(loss, penalty, statistics, real_logits, fake_logits, norm)
+            return said, {"penalty": penalty.detach()}
+        return said, self._measures(loss, penalty, statistics, real_logits, fake_logits, norm)
 
     def _seen_exactly(self, inputs: Tensor, needed: bool) -> Seen:
         """`inputs` as fp32 and what the discriminator says to them in fp32, if that is needed."""
@@ -212,23 +255,33 @@ class Players:
             "fake_logit": statistics.fake_logit,
             "real_accuracy": statistics.real_accuracy,
             "fake_accuracy": statistics.fake_accuracy,
-            "equilibrium_distance": self.game.equilibrium_distance(real_logits, fake_logits),
+            # As many generated samples as real ones, where there are more of them.
+            "equilibrium_distance": self.game.equilibrium_distance(
+                real_logits, fake_logits[: len(real_logits)]
+            ),
             "discriminator_gradient_norm": norm,
             "gradient_ratio": ratio,
             "at_bound": statistics.at_bound,
         }
 
-    def _generator_step(self, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """One step on `fake` `[B, *shape]`, which hangs on the generator; what it measures."""
+    def _generator_step(self, fake: Fake, real: Tensor, said: Tensor | None) -> dict[str, Tensor]:
+        """One step of the generator; what it measures.
+
+        Args:
+            fake: what hangs on the generator.
+            real: the last real examples, `[B, …]`.
+            said: what the discriminator said to `fake` before its last step, `[N]`; None if it has
+                not been asked. Here it is asked anew: its gradient by the examples is needed.
+        """
         self.generator_optimiser.zero_grad()
         with frozen(self.discriminator):
             with self._precision():
-                fake_logits = self.discriminator(fake)  # [B]
-                real_logits = self.discriminator(real) if self.game.generator_sees_real else None
+                fake_logits = self._verdict(fake.examples)  # [B]
+                real_logits = self._verdict(real) if self.game.generator_sees_real else None
             loss, statistics = self.game.generator_loss(fake_logits, real_logits, self.log_z)
             loss.backward()
         self.log_z.copy_(self.game.next_log_z(self.log_z, statistics))
-        norm = _gradient_norm(self.generator)
+        norm = gradient_norm(self.generator)
         self.generator_optimiser.step()
         return {
             "generator_loss": loss.detach(),
@@ -245,11 +298,31 @@ class Players:
             torch._foreach_clamp_min_(parameters, -bound)
             torch._foreach_clamp_max_(parameters, bound)
 
-    def _draw_fake(self) -> Tensor:
+    def _draw_fake(self) -> Fake:
+        latent, outputs = self._generate()
+        return Fake(outputs, None, latent)
+
+    def _verdict(self, examples: Tensor) -> Tensor:
+        """What the discriminator says to `examples` `[N, …]`: logits `[N]`."""
+        return self.discriminator(examples)
+
+    def _verdicts(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """What it says to `real` `[B, …]` and to `fake` `[N, …]`: `[B]` and `[N]`."""
+        return self._verdict(real), self._verdict(fake)
+
+    def _generate(self) -> tuple[Tensor, Tensor]:
+        """Fresh latent vectors `[B, Z]`, and what the generator makes of them, `[B, …]`."""
         latent = self.generator.draw_latent(self.config.train.batch_size, self.latent_rng)
         with self._precision():
-            fake: Tensor = self.generator(latent)
-        return fake
+            return latent, self.generator(latent)
+
+    def _real_examples(self, batch: Any) -> Tensor:
+        """A batch of the data as the discriminator takes it."""
+        return to_network(batch)
+
+    def _spread(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Deviation within `fake` over that within `real`, examples both, a device scalar."""
+        return spread(fake, real)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast)
@@ -307,7 +380,7 @@ def _placed(network: Network, device: torch.device) -> Network:
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _gradient_norm(network: nn.Module) -> Tensor:
+def gradient_norm(network: nn.Module) -> Tensor:
     """The L2 norm over all parameters' gradients, a device scalar."""
     gradients = [each.grad for each in network.parameters() if each.grad is not None]
     return torch.nn.utils.get_total_norm(gradients)
@@ -326,8 +399,8 @@ def _optimiser(
 
 
 @torch.no_grad()
-def _spread(fake: Tensor, real: Tensor) -> Tensor:
-    """Deviation within a batch of `fake` over that within one of `real`, `[B, *shape]` both.
+def spread(fake: Tensor, real: Tensor) -> Tensor:
+    """Deviation within a batch of `fake` over that within one of `real`, `[N, …]` and `[B, …]`.
 
     √(Σ variances / Σ variances) over coordinates: 0 for samples that are all the same, 1 for
     samples that vary as the data do.

@@ -12,34 +12,41 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from gan.alarms import Alarm, alarms
 from gan.averaging import averaged_copy, decay, update
+from gan.classification import label_alphabet, labels_of, predict
+from gan.classification_step import make_classifying_players
 from gan.config import Config, RuntimeConfig, TrainConfig
-from gan.data.batches import Batches
+from gan.data.batches import Batches, Labelled
+from gan.data.prepared import Prepared
+from gan.discrete_step import make_players
 from gan.errors import TrainingError
-from gan.history import MEASURES, Row, as_columns
+from gan.history import Row, as_columns
 from gan.models.base import Discriminator, Generator
-from gan.pixels import Examples
+from gan.pixels import Examples, Images, Labels
 from gan.runtime import stream_seed
 from gan.sampling import generate
 from gan.state import RunState
-from gan.step import Players
+from gan.symbols import Alphabet
 
 # Ctrl-C, `kill`, and a terminal that went away, where the platform has it.
 STOP_SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 
-# Given a step and samples, images uint8 [N, C, S, S] or points fp32 [N, D], draws them somewhere.
+# Given a step and samples, images uint8 [N, C, S, S], points fp32 [N, D] or symbols of texts uint8
+# [N, L], draws them somewhere. Of a classifier it is given probabilities, fp32 [N, V], of the first
+# training images' labels.
 GridWriter = Callable[[int, Examples], None]
 
 
@@ -56,19 +63,41 @@ class Trainer:
         examples: Examples,
         *,
         device: torch.device,
+        shape: Sequence[int] | None = None,
+        alphabet: Alphabet | None = None,
+        labels: Labels | None = None,
     ) -> None:
         """Set up a run at step 0.
 
         Args:
             config: `seed`, `model`, `objective` and `train` are used.
-            examples: training images, uint8 `[N, C, S, S]`, or points, fp32 `[N, D]`.
+            examples: training images, uint8 `[N, C, S, S]`, or points, fp32 `[N, D]`; or symbols
+                of images, uint8 `[N, S, S]`, or of texts, uint8 `[N, L]`.
             device: where to train.
+            shape: of one example, images of symbols decoded, `(C, S, S)`; by default what the
+                examples and the alphabet say.
+            alphabet: what symbols mean, where examples are symbols; of a classifier, what labels
+                mean.
+            labels: of images, int64 `[N]`, where the model is a classifier.
+
+        Raises:
+            ValueError: a classifier without labels, or labels without a classifier.
         """
+        if (labels is not None) != (config.model.name == "classifier"):
+            raise ValueError(
+                f"labels are {'missing' if labels is None else 'given'}, and model.name is "
+                f"{config.model.name}: expected labels for a classifier, and for nothing else"
+            )
+        if shape is None:
+            shape = examples.shape[1:]
+            if alphabet is not None and alphabet.colours is not None:
+                shape = (alphabet.channels, *shape)
         self.config = config
         self.device = device
         self.step = 0
         self.history: list[Row] = []
-        self.players = Players(config, examples.shape[1:], device)
+        make = make_players if labels is None else make_classifying_players
+        self.players = make(config, shape, device, alphabet)
         self.average = averaged_copy(self.generator)
         self._batches = Batches(
             examples,
@@ -76,8 +105,20 @@ class Trainer:
             seed=stream_seed(config.seed, "order"),
             device=device,
         )
+        self._labels: Batches | None = None
+        if labels is not None:
+            # The same seed: in step with the images.
+            self._labels = Batches(
+                labels,
+                config.train.batch_size,
+                seed=stream_seed(config.seed, "order"),
+                device=device,
+            )
+            self._first_images = cast(Images, examples[: config.train.sample_grid**2])
         # Measures of the steps since the last row of the history.
-        self._window = torch.zeros(config.train.record_every, len(MEASURES), device=device)
+        self._window = torch.zeros(
+            config.train.record_every, len(self.players.measures), device=device
+        )
         self._filled = 0
 
     @property
@@ -92,13 +133,13 @@ class Trainer:
 
     @property
     def images_seen(self) -> int:
-        """Generated examples that the generator has learned from."""
+        """Latent vectors whose examples the generator has learned from."""
         return self.step * self.config.objective.g_steps * self.config.train.batch_size
 
     def advance(self) -> None:
         """One round of the game."""
         train = self.config.train
-        self._window[self._filled] = self.players.play(self.step, self._batches.next)
+        self._window[self._filled] = self.players.play(self.step, self._next_batch)
         self._filled += 1
         self.step += 1
         update(
@@ -111,6 +152,10 @@ class Trainer:
                 train.ema_warmup,
             ),
         )
+
+    def _next_batch(self) -> Tensor | Labelled:
+        examples = self._batches.next()
+        return examples if self._labels is None else Labelled(examples, self._labels.next())
 
     # --- the history -----------------------------------------------------------------------
 
@@ -126,7 +171,7 @@ class Trainer:
             return None
         window = self._window[: self._filled].tolist()
         for offset, values in enumerate(window):
-            for name, value in zip(MEASURES, values, strict=True):
+            for name, value in zip(self.players.measures, values, strict=True):
                 if not math.isfinite(value):
                     step = self.step - self._filled + offset + 1
                     raise TrainingError(
@@ -150,14 +195,18 @@ class Trainer:
 
     def columns(self) -> dict[str, list[float]]:
         """The history by column, without those that say nothing about this game."""
-        columns = as_columns(self.rows())
+        columns = as_columns(self.rows(), self.players.measures)
         for name in self.players.game.meaningless:
             del columns[name]
         return columns
 
     def alarms(self) -> list[Alarm]:
         """What the history so far gives cause to worry about; see `gan.alarms`."""
-        return alarms(self.columns())
+        columns = self.columns()
+        if self._labels is not None:
+            # A classifier is to be certain.
+            columns.pop("generator_entropy", None)
+        return alarms(columns)
 
     # --- the loop --------------------------------------------------------------------------
 
@@ -238,7 +287,7 @@ class Trainer:
         row = self._measured() or (self.history[-1] if self.history else None)
         if row is None:
             return ""
-        value = dict(zip(MEASURES, row[2:], strict=True))
+        value = dict(zip(self.players.measures, row[2:], strict=True))
         rate = (bar["rate"] or 0.0) * self.config.train.batch_size
         accuracy = (
             ""
@@ -254,11 +303,18 @@ class Trainer:
         )
 
     def fixed_samples(self, count: int) -> Examples:
-        """Samples `[count, *shape]` of the averaged generator, from the same latent each time."""
+        """Samples `[count, *shape]` of the averaged generator, from the same latent each time.
+
+        Symbols are drawn with the same random numbers each time; see `gan.sampling.generate`. Of a
+        classifier: its probabilities of the first training images, `[≤ count, V]`.
+        """
+        if self._labels is not None:
+            return predict(self.average, self._first_images[:count])
         # Drawn on the CPU: the same latent on every device.
         rng = torch.Generator().manual_seed(stream_seed(self.config.seed, "fixed latent"))
         latent = self.average.draw_latent(count, rng)
-        return np.concatenate(list(generate(self.average, latent)))
+        seed = stream_seed(self.config.seed, "fixed symbols")
+        return np.concatenate(list(generate(self.average, latent, seed=seed)))
 
     # --- the state -------------------------------------------------------------------------
 
@@ -284,9 +340,28 @@ class Trainer:
         self.players.load_state_dict(content["players"], self.step)
         self.average.load_state_dict(content["average"])
         self._batches.load_state_dict(content["batches"])
+        if self._labels is not None:
+            self._labels.load_state_dict(content["batches"])
         self._window.copy_(content["window"])
         self._filled = content["filled"]
         self.history = content["history"]
+
+
+def trainer_of(config: Config, prepared: Prepared, *, device: torch.device) -> Trainer:
+    """A run at step 0 on the training split of `prepared`; of a classifier, with its labels.
+
+    Raises:
+        DataError: data without the labels that a classifier learns from, or too few examples.
+    """
+    classifies = config.model.name == "classifier"
+    return Trainer(
+        config,
+        prepared.examples("train"),
+        device=device,
+        shape=prepared.example_shape,
+        alphabet=label_alphabet(prepared) if classifies else prepared.alphabet,
+        labels=labels_of(prepared, "train") if classifies else None,
+    )
 
 
 def grid_steps(steps: int, sample_every: int) -> list[int]:

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from gan.config import ModelConfig
 
+if TYPE_CHECKING:
+    from gan.symbols import Alphabet
+
 # Height and width where a generator of images begins, and a DCGAN's discriminator ends.
 FIRST_SIZE = 4
 
 
 class Generator(nn.Module):
-    """A network from latent vectors `[B, latent_size]` to examples `[B, *shape]`.
+    """A network from latent vectors `[B, latent_size]` to examples `[B, *shape]`, or to logits.
 
-    Images `[B, C, S, S]` are in [−1, 1]; points `[B, D]` are as the data has them.
+    Images `[B, C, S, S]` are in [−1, 1]; points `[B, D]` are as the data has them. With an
+    alphabet of V symbols the network gives the logits of a distribution over symbols instead, at
+    every position by itself: of Bernoullis, `[B, *positions]`, where V is 2, otherwise of
+    categoricals, `[B, V, *positions]`.
     """
 
-    def __init__(self, config: ModelConfig, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, config: ModelConfig, shape: tuple[int, ...], alphabet: Alphabet | None = None
+    ) -> None:
         super().__init__()
         self.config = config
-        # Of one example: (C, S, S) of an image, (D,) of a point.
+        # Of one example: (C, S, S) of an image, (D,) of a point, (L,) of a text.
         self.shape = shape
+        # What symbols mean; None where examples are numbers.
+        self.alphabet = alphabet
         # Where the weights come from; filled by `gan.load_generator`.
         self.provenance: dict[str, Any] = {}
 
@@ -32,6 +42,19 @@ class Generator(nn.Module):
     def latent_size(self) -> int:
         """Length of a latent vector."""
         return self.config.latent_size
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Where an example has one symbol each: (S, S) of an image, (L,) of a text, () of a label.
+
+        Raises:
+            ValueError: the generator's examples are not made of symbols.
+        """
+        if self.alphabet is None:
+            raise ValueError("the generator has no alphabet: its examples are not symbols")
+        if self.alphabet.labels is not None:
+            return ()
+        return self.shape if self.alphabet.is_text else self.shape[1:]
 
     def draw_latent(self, count: int, rng: torch.Generator) -> Tensor:
         """`count` latent vectors `[count, latent_size]` from the prior, on `rng`'s device.
@@ -45,16 +68,62 @@ class Generator(nn.Module):
         return torch.randn(shape, generator=rng, device=rng.device)
 
     def __call__(self, latent: Tensor) -> Tensor:
-        """`[B, latent_size]` to `[B, *shape]`."""
+        """`[B, latent_size]` to `[B, *shape]`, or to logits `[B, (V,) *positions]`."""
         return cast(Tensor, super().__call__(latent))
 
 
 class Discriminator(nn.Module):
-    """A network from examples `[B, *shape]`, images in [−1, 1], to logits `[B]`."""
+    """A network from examples `[B, *shape]`, images in [−1, 1], to logits `[B]`.
+
+    Symbols of images are told from each other by their colours, `Alphabet.colour_table`, so that
+    one network judges images of either sort. Symbols of texts come as they are, uint8 `[B, L]`, or
+    relaxed, as probabilities `[B, V, L]`.
+    """
 
     def __call__(self, examples: Tensor) -> Tensor:
         """`[B, *shape]` to `[B]`."""
         return cast(Tensor, super().__call__(examples))
+
+
+def refuse_alphabet(family: str, alphabet: Alphabet | None) -> None:
+    """Raise ValueError if there is an alphabet: `family` has no network for symbols."""
+    if alphabet is not None:
+        raise ValueError(f"examples are made of symbols, but {family} has no network for these")
+
+
+def image_outputs(shape: tuple[int, ...], alphabet: Alphabet | None) -> int:
+    """Numbers a pixel that a generator of images gives: C colours, or logits of symbols.
+
+    One logit for the two symbols of a Bernoulli, V for more.
+
+    Raises:
+        ValueError: `shape` is not `(C, S, S)`, or the alphabet is not one of such colours.
+    """
+    channels, _ = image_shape(shape)
+    if alphabet is None:
+        return channels
+    if alphabet.colours is None:
+        found = "characters" if alphabet.is_text else "labels"
+        raise ValueError(f"the alphabet is of {found}, expected colours, for an image of symbols")
+    if alphabet.channels != channels:
+        raise ValueError(
+            f"the alphabet's colours have {alphabet.channels} channels, but an image has {channels}"
+        )
+    return logits_a_position(alphabet)
+
+
+def logits_a_position(alphabet: Alphabet) -> int:
+    """How many logits one symbol is drawn from: 1 of a Bernoulli, V of a categorical."""
+    return 1 if alphabet.size == 2 else alphabet.size
+
+
+def as_logits(outputs: Tensor, alphabet: Alphabet) -> Tensor:
+    """`[B, logits_a_position, *positions]` without the dimension that a Bernoulli has no use for.
+
+    Returns:
+        Bernoulli `[B, *positions]`, or categorical `[B, V, *positions]`.
+    """
+    return outputs.squeeze(1) if alphabet.size == 2 else outputs
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -16,19 +16,19 @@ def normalisation(norm: str, width: int, dimensions: int) -> nn.Module:
             `layer`: over all that belongs to one example, with a scale and an offset a channel
             (Ba et al. 2016; in critics with a gradient penalty, Gulrajani et al. 2017, section 4).
         width: channels.
-        dimensions: 2 for images `[B, C, H, W]`, 0 for vectors `[B, C]`.
+        dimensions: 2 for images `[B, C, H, W]`, 1 for texts `[B, C, L]`, 0 for vectors `[B, C]`.
 
     Raises:
         ValueError: another `norm` or number of dimensions.
     """
-    if dimensions not in (0, 2):
-        raise ValueError(f"dimensions is {dimensions}, expected 0 or 2")
+    if dimensions not in (0, 1, 2):
+        raise ValueError(f"dimensions is {dimensions}, expected 0, 1 or 2")
     if norm == "none":
         return nn.Identity()
     if norm == "batch":
-        return nn.BatchNorm2d(width) if dimensions else nn.BatchNorm1d(width)
+        return nn.BatchNorm2d(width) if dimensions == 2 else nn.BatchNorm1d(width)
     if norm == "layer":
-        # One group: mean and variance over channels and pixels together.
+        # One group: mean and variance over channels and positions together.
         return nn.GroupNorm(1, width) if dimensions else nn.LayerNorm(width)
     raise ValueError(f"norm is {norm!r}, expected 'none', 'batch' or 'layer'")
 
@@ -56,5 +56,5 @@ def add_spectral_norm(network: nn.Module) -> None:
     fifteen steps far.
     """
     for module in list(network.modules()):
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
             parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))

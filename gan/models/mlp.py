@@ -9,12 +9,16 @@ the first layer of a network of one number would bend everything at the same pla
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from gan.config import ModelConfig
 from gan.models import base
 from gan.models.layers import add_spectral_norm, normalisation
+
+if TYPE_CHECKING:
+    from gan.symbols import Alphabet
 
 NEGATIVE_SLOPE = 0.2
 
@@ -29,7 +33,10 @@ def _dimensions(shape: tuple[int, ...]) -> int:
 class Generator(base.Generator):
     """`[B, latent_size]` to points `[B, D]`."""
 
-    def __init__(self, config: ModelConfig, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, config: ModelConfig, shape: tuple[int, ...], alphabet: Alphabet | None = None
+    ) -> None:
+        base.refuse_alphabet("mlp", alphabet)
         super().__init__(config, shape)
         widths = [config.latent_size, *[config.generator_width] * config.depth]
         layers: list[nn.Module] = []
@@ -47,8 +54,11 @@ class Generator(base.Generator):
 class Discriminator(base.Discriminator):
     """Points `[B, D]` to logits `[B]`."""
 
-    def __init__(self, config: ModelConfig, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, config: ModelConfig, shape: tuple[int, ...], alphabet: Alphabet | None = None
+    ) -> None:
         super().__init__()
+        base.refuse_alphabet("mlp", alphabet)
         widths = [_dimensions(shape), *[config.discriminator_width] * config.depth]
         layers: list[nn.Module] = []
         for index, (inputs, outputs) in enumerate(pairwise(widths)):

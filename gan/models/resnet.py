@@ -9,11 +9,12 @@ What the paper leaves to its code is as there: upsampling (nearest neighbour) in
 convolution; mean pooling behind the second; a 1×1 convolution in the shortcut wherever a block
 resamples; no normalisation in the discriminator's first block, whose shortcut pools before it
 convolves. He initialisation, but Glorot's for shortcuts, the generator's last and dense layers.
+Of images of symbols the generator gives logits, from a last convolution without tanh.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -22,6 +23,9 @@ from torch import Tensor, nn
 from gan.config import ModelConfig
 from gan.models import base
 from gan.models.layers import add_spectral_norm, normalisation
+
+if TYPE_CHECKING:
+    from gan.symbols import Alphabet
 
 LAST_SIZE = 8
 
@@ -74,34 +78,40 @@ class FirstBlock(nn.Module):
 
 
 class Generator(base.Generator):
-    """`[B, latent_size]` to images `[B, C, S, S]` in [−1, 1]."""
+    """`[B, latent_size]` to images `[B, C, S, S]` in [−1, 1], or to logits `[B, (V,) S, S]`."""
 
-    def __init__(self, config: ModelConfig, shape: tuple[int, ...]) -> None:
-        super().__init__(config, shape)
-        channels, size = base.image_shape(shape)
+    def __init__(
+        self, config: ModelConfig, shape: tuple[int, ...], alphabet: Alphabet | None = None
+    ) -> None:
+        super().__init__(config, shape, alphabet)
+        outputs = base.image_outputs(shape, alphabet)
+        _, size = base.image_shape(shape)
         width = config.generator_width
         self.dense = nn.Linear(config.latent_size, width * base.FIRST_SIZE**2)
         levels = base.doublings(size)
         self.blocks = nn.Sequential(*(Block(width, "batch", "up") for _ in range(levels)))
         self.norm = nn.BatchNorm2d(width)
-        self.conv = nn.Conv2d(width, channels, 3, padding=1)
+        self.conv = nn.Conv2d(width, outputs, 3, padding=1)
         _initialise(self)
 
     def forward(self, latent: Tensor) -> Tensor:
-        """`[B, latent_size]` to `[B, C, S, S]`."""
+        """`[B, latent_size]` to `[B, C, S, S]`, or to logits `[B, S, S]` or `[B, V, S, S]`."""
         x = self.dense(latent)  # [B, 4·4·W]
         # Height and width outermost: in memory this is the channels_last layout, without a copy.
         x = rearrange(x, "b (h w c) -> b c h w", h=base.FIRST_SIZE, w=base.FIRST_SIZE)
         x = self.blocks(x)  # [B, W, S, S]
-        images: Tensor = F.tanh(self.conv(F.relu(self.norm(x))))  # [B, C, S, S]
-        return images
+        x = self.conv(F.relu(self.norm(x)))  # [B, C or 1 or V, S, S]
+        return F.tanh(x) if self.alphabet is None else base.as_logits(x, self.alphabet)
 
 
 class Discriminator(base.Discriminator):
-    """Images `[B, C, S, S]` to logits `[B]`."""
+    """Images `[B, C, S, S]` to logits `[B]`; images of symbols by their colours."""
 
-    def __init__(self, config: ModelConfig, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, config: ModelConfig, shape: tuple[int, ...], alphabet: Alphabet | None = None
+    ) -> None:
         super().__init__()
+        base.image_outputs(shape, alphabet)  # raises what the generator would
         channels, size = base.image_shape(shape)
         width, norm = config.discriminator_width, config.discriminator_norm
         halvings = max(1, base.doublings(size) - base.doublings(LAST_SIZE))

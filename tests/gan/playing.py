@@ -1,11 +1,13 @@
 """Tiny games for the tests of the step and of the loop around it."""
 
+import io
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import nn
 
 from gan.config import Config, parse
-from gan.history import MEASURES
 from gan.training import Trainer
 
 CPU = torch.device("cpu")
@@ -34,8 +36,30 @@ def trainer(config: Config | None = None, **shape: int) -> Trainer:
     return Trainer(config or configure(), images(**shape), device=CPU)
 
 
+def advance(run: Trainer) -> None:
+    """One round, and a row of the history where one is due, as in the loop."""
+    run.advance()
+    if run._filled == run.config.train.record_every:
+        run._record()
+
+
+def resumed(play: Callable[[int], Trainer]) -> tuple[Trainer, Trainer]:
+    """Six rounds, and three that go on for three more in another trainer: the same to the bit."""
+    whole, first, second = play(6), play(3), play(0)
+    saved = io.BytesIO()
+    torch.save(first.state_dict(), saved)
+    saved.seek(0)
+    second.load_state_dict(torch.load(saved, weights_only=True))
+    for _ in range(3):
+        advance(second)
+    assert_same_state(whole.state_dict(), second.state_dict())
+    assert whole.rows() == second.rows()
+    assert all(np.isfinite(row).all() for row in whole.rows())
+    return whole, second
+
+
 def measured(run: Trainer, step: int = 0) -> dict[str, float]:
-    return dict(zip(MEASURES, run._window[step].tolist(), strict=True))
+    return dict(zip(run.players.measures, run._window[step].tolist(), strict=True))
 
 
 def snapshot(network: nn.Module) -> dict[str, torch.Tensor]:

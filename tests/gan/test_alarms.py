@@ -128,6 +128,34 @@ def test_a_loss_at_the_bound():
     assert names({**healthy(), "at_bound": [0.0005] * ROWS}) == []
 
 
+def test_a_weight_that_dominates_for_long():
+    columns = {**healthy(), "effective_sample_size": noise(12, 1, 20)}
+    assert names(columns) == []
+    size = [12.0] * 20 + [1.2] * 40
+    (alarm,) = alarms.alarms({**columns, "effective_sample_size": size})
+    assert alarm.name == "dominating_weight"
+    assert "count for 1.20 in effect" in alarm.message
+    # Not for long, or not any more.
+    assert names({**columns, "effective_sample_size": [12.0] * 40 + [1.2] * 20}) == []
+    assert names({**columns, "effective_sample_size": [1.2] * 55 + [3.0] * 5}) == []
+    assert names({**columns, "effective_sample_size": [1.6] * ROWS}) == []
+    assert names({**columns, "effective_sample_size": [math.nan] * ROWS}) == []
+
+
+def test_a_generator_that_has_lost_its_entropy():
+    falling = [0.69 * 0.85**row for row in range(ROWS)]
+    (alarm,) = alarms.alarms({**healthy(), "generator_entropy": falling})
+    assert alarm.name == "lost_entropy"
+    assert "nats a symbol are left of 0.69" in alarm.message
+    # Sharp, but not alike: 256 pixels of 0.02 nats are 5 nats a picture.
+    sharp = [max(0.02, value) for value in falling]
+    assert names({**healthy(), "generator_entropy": sharp}) == []
+    # Little from the start on: nothing was lost.
+    assert names({**healthy(), "generator_entropy": [0.005] * ROWS}) == []
+    # A large alphabet: one hundredth of log 96 is more than one hundredth of a nat.
+    assert names({**healthy(), "generator_entropy": [4.5] * 40 + [0.03] * 20}) == []
+
+
 def test_several_at_once_keep_their_order():
     columns = {
         **healthy(),
@@ -167,6 +195,8 @@ def test_columns_of_different_lengths_are_refused():
                     "fake_accuracy",
                     "spread",
                     "at_bound",
+                    "effective_sample_size",
+                    "generator_entropy",
                 )
             }
         )

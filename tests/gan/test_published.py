@@ -12,6 +12,7 @@ from gan.config import ModelConfig
 from gan.errors import StateError
 from gan.models import build_generator
 from gan.published import load_generator, save_generator
+from gan.symbols import Alphabet
 from gan.tensor_file import metadata_key
 
 
@@ -132,3 +133,48 @@ def test_a_generator_of_points(tmp_path: Path):
     latent = loaded.draw_latent(5, torch.Generator())
     assert latent.abs().max() <= 1
     assert torch.equal(loaded(latent), generator.eval()(latent))
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "model", "shape"),
+    [
+        (Alphabet.levels(2), "dcgan", (1, 8, 8)),
+        (Alphabet(colours=((0, 0, 0), (9, 8, 7), (255, 0, 1))), "dcgan", (3, 8, 8)),
+        (Alphabet(characters=tuple("aé\n ")), "text", (6,)),
+    ],
+)
+def test_a_generator_of_symbols_has_its_alphabet_in_the_file(
+    tmp_path: Path, alphabet: Alphabet, model: str, shape: tuple[int, ...]
+):
+    config = ModelConfig(name=model, latent_size=3, generator_width=4, depth=1)
+    generator = build_generator(config, shape, alphabet)
+    save_generator(generator, tmp_path / "g.safetensors", provenance={})
+    loaded = load_generator(tmp_path / "g.safetensors")
+    assert loaded.alphabet == alphabet
+    assert loaded.positions == generator.positions
+    latent = torch.randn(5, 3)
+    assert torch.equal(loaded(latent), generator.eval()(latent))
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "message"),
+    [
+        ({"characters": "aa"}, "not all different"),
+        ({"characters": "ab"}, "alphabet is of characters, expected colours"),
+        (None, "an alphabet is an object"),
+        ({"colours": [[0, 0, 0], [1, 1, 1]]}, "3 channels, but an image has 1"),
+        ({"colours": [[0], [1], [2]]}, "has shape .*, expected"),
+    ],
+)
+def test_an_alphabet_that_does_not_fit_is_refused(tmp_path: Path, alphabet, message: str):
+    config = ModelConfig(latent_size=3, generator_width=4)
+    path = tmp_path / "generator.safetensors"
+    save_generator(build_generator(config, (1, 8, 8), Alphabet.levels(2)), path, provenance={})
+    rewrite(path, lambda d, t: d.update(alphabet=alphabet))
+    with pytest.raises(StateError, match=rf"(?s)generator.safetensors.*{message}"):
+        load_generator(path)
+
+
+def test_the_file_of_a_generator_of_numbers_says_nothing_of_symbols(published: Path):
+    rewrite(published, lambda d, t: (_ for _ in ()).throw(AssertionError) if "alphabet" in d else 0)
+    assert load_generator(published).alphabet is None

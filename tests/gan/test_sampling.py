@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gan.config import ModelConfig
 from gan.models import build_generator
 from gan.sampling import generate, interpolate
+from gan.symbols import Alphabet
 
 
 def generator():
@@ -80,3 +81,53 @@ def test_a_uniform_prior_and_straight_lines_within_it():
     assert latent.std().item() == pytest.approx(1 / math.sqrt(3), abs=0.01)
     path = interpolate(torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, 1.0]]), 3, "uniform")
     torch.testing.assert_close(path[0], torch.tensor([[-1.0, 0.0], [0.0, 0.5], [1.0, 1.0]]))
+
+
+COLOURS = Alphabet(colours=((0, 0, 0), (255, 0, 0), (10, 20, 30)))
+LETTERS = Alphabet(characters=tuple("abcde"))
+
+
+def symbol_generator(alphabet: Alphabet):
+    torch.manual_seed(0)
+    if alphabet.is_text:
+        return build_generator(
+            ModelConfig(name="text", latent_size=3, generator_width=4, depth=1), (6,), alphabet
+        )
+    shape = (alphabet.channels, 8, 8)
+    return build_generator(ModelConfig(latent_size=3, generator_width=4), shape, alphabet)
+
+
+def test_images_of_symbols_come_in_their_colours():
+    for alphabet in (COLOURS, Alphabet.levels(2)):
+        network = symbol_generator(alphabet).train()
+        images = np.concatenate(list(generate(network, torch.randn(7, 3), 3)))
+        assert images.shape == (7, alphabet.channels, 8, 8)
+        assert images.dtype == np.uint8
+        seen = {tuple(pixel) for pixel in np.moveaxis(images, 1, -1).reshape(-1, alphabet.channels)}
+        assert seen == set(alphabet.colours)
+        assert network.training
+
+
+def test_texts_come_as_symbols_that_the_seed_decides():
+    network = symbol_generator(LETTERS)
+    latent = torch.randn(50, 3)
+    one, again, other = (
+        np.concatenate(list(generate(network, latent, 20, seed=seed))) for seed in (1, 1, 2)
+    )
+    assert one.shape == (50, 6)
+    assert one.dtype == np.uint8
+    assert one.max() < 5
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+    # Batches have random numbers of their own.
+    same = np.concatenate(list(generate(network, latent[:1].expand(40, -1), 20)))
+    assert not np.array_equal(same[:20], same[20:])
+
+
+def test_symbols_are_drawn_as_often_as_their_logits_say():
+    network = symbol_generator(LETTERS).eval()
+    latent = torch.randn(1, 3)
+    drawn = np.concatenate(list(generate(network, latent.expand(20_000, -1), 10_000)))
+    share = np.stack([(drawn == symbol).mean(0) for symbol in range(5)])  # [V, L]
+    chance = network(latent)[0].softmax(0).detach().numpy()
+    assert np.abs(share - chance).max() < 0.02

@@ -138,3 +138,141 @@ def test_a_weight_decay_that_nobody_applies_is_refused():
     with pytest.raises(ConfigError, match=r"weight_decay is 0.1, but neither optimiser is adamw"):
         config(train={"weight_decay": 0.1})
     config(train={"weight_decay": 0.1, "generator_optimiser": "adamw"})
+
+
+SYMBOLS = {"levels": 2}
+TEXT = {"name": "topics"}
+WEIGHED = {"generator": "boundary_seeking"}
+
+
+def discrete(
+    objective: dict, data: dict | None = None, model: dict | None = None, train: dict | None = None
+):
+    data = data or SYMBOLS
+    model = {"name": "text" if data.get("name") == "topics" else "dcgan", **(model or {})}
+    values = {
+        "data": data,
+        "model": model,
+        "objective": {"penalties": NO_PENALTY, **objective},
+        "train": train or {},
+    }
+    return parse(Config, values, "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("objective", "data", "reason"),
+    [
+        (
+            {},
+            SYMBOLS,
+            "estimator is importance, which weighs samples by the discriminator's p/q, but "
+            "objective.generator non_saturating .* expected generator boundary_seeking, or "
+            "estimator straight_through or relaxed",
+        ),
+        (
+            {**CLIPPED, "discrete": {"estimator": "reinforce"}},
+            SYMBOLS,
+            "estimator is reinforce, .* but objective.generator wasserstein",
+        ),
+        (
+            {**WEIGHED, "discriminator": "total_variation"},
+            SYMBOLS,
+            "importance weight is 1, but that of objective.discriminator total_variation",
+        ),
+        ({**WEIGHED, "discriminator": "pearson"}, SYMBOLS, "negative below F = −2"),
+        ({**WEIGHED, "discriminator": "hinge"}, SYMBOLS, "which follows from an f-divergence"),
+        ({**WEIGHED, "centred": True}, SYMBOLS, "centred is true, but on symbols"),
+        (
+            {**WEIGHED, "discrete": {"samples": 1}},
+            SYMBOLS,
+            "samples is 1, but the normalised weight of a single sample is 1",
+        ),
+        (
+            {**WEIGHED, "penalties": {"r1": 0.1}},
+            TEXT,
+            "penalties.r1 is 0.1, .* symbols of text, by which there is no slope: expected r1 0",
+        ),
+        (
+            {**WEIGHED, "penalties": {"r1": 0.0, "gradient_penalty": 1.0, "r2": 2.0}},
+            TEXT,
+            "penalties.gradient_penalty is 1.0.*penalties.r2 is 2.0",
+        ),
+        (
+            {**WEIGHED, "discrete": {"temperature": 0.5}},
+            SYMBOLS,
+            "temperature is 0.5, but estimator importance has no use for it: expected 1.0",
+        ),
+        (
+            {"discrete": {"estimator": "relaxed", "samples": 5}},
+            SYMBOLS,
+            "samples is 5, but estimator relaxed",
+        ),
+        (
+            {**WEIGHED, "discrete": {"estimator": "reinforce", "normalisation": "batch"}},
+            SYMBOLS,
+            "normalisation is batch, but estimator reinforce",
+        ),
+        (
+            {**WEIGHED, "discrete": {"baseline": "learned"}},
+            SYMBOLS,
+            "baseline is learned, but estimator importance",
+        ),
+        (
+            {
+                **WEIGHED,
+                "discrete": {"estimator": "reinforce", "baseline": "none", "baseline_rate": 0.1},
+            },
+            SYMBOLS,
+            "baseline_rate is 0.1, .* expected 0.005, the default, or baseline moving_average",
+        ),
+        (
+            {"discrete": {"estimator": "relaxed"}},
+            {"name": "digits"},
+            "discrete has estimator relaxed, but the data are images, not symbols",
+        ),
+        (
+            {"discrete": {"samples": 3, "temperature": 0.1}},
+            {"name": "idx"},
+            "discrete has samples 3, temperature 0.1, but the data are images",
+        ),
+    ],
+)
+def test_what_cannot_be_played_on_symbols_or_on_numbers_is_refused(objective, data, reason):
+    for allowed in (False, True):
+        with pytest.raises(ConfigError, match=reason):
+            discrete({**objective, "allow_unsound": allowed}, data)
+
+
+@pytest.mark.parametrize(
+    ("objective", "data"),
+    [
+        (WEIGHED, SYMBOLS),
+        ({**WEIGHED, "penalties": {"r1": 0.1, "r2": 0.1, "gradient_penalty": 1.0}}, SYMBOLS),
+        (WEIGHED, TEXT),
+        ({**WEIGHED, "discriminator": "pearson", "output": "log_ratio"}, TEXT),
+        ({**WEIGHED, "discrete": {"samples": 1, "normalisation": "batch"}}, SYMBOLS),
+        ({**WEIGHED, "discrete": {"estimator": "reinforce", "samples": 1}}, TEXT),
+        ({**WEIGHED, "discrete": {"estimator": "reinforce", "baseline": "learned"}}, SYMBOLS),
+        ({"discrete": {"estimator": "straight_through", "temperature": 0.5}}, SYMBOLS),
+        (
+            {
+                **WASSERSTEIN,
+                "penalties": {"r1": 0.0, "gradient_penalty": 10.0},
+                "discrete": {"estimator": "relaxed"},
+            },
+            TEXT,
+        ),
+        # In colours and probabilities there is a distance to the boundary, too.
+        ({**WEIGHED, "centred": True, "discrete": {"estimator": "relaxed"}}, SYMBOLS),
+    ],
+)
+def test_what_can_be_played_on_symbols_is_not_refused(objective, data):
+    discrete(objective, data)
+
+
+def test_text_is_for_networks_of_text_and_no_other():
+    with pytest.raises(ConfigError, match=r"name is dcgan, but data.name topics has text: .* text"):
+        discrete(WEIGHED, TEXT, {"name": "dcgan"})
+    with pytest.raises(ConfigError, match=r"name is text, but .* digits has images: .* dcgan or"):
+        discrete(WEIGHED, SYMBOLS, {"name": "text"})
+    discrete(WEIGHED, SYMBOLS, {"name": "resnet"})

@@ -204,6 +204,16 @@ def test_the_seed_determines_the_run_and_nothing_global_does():
     assert not torch.equal(one.generator.dense.weight, other.generator.dense.weight)
 
 
+def test_fixed_samples_are_those_of_the_average():
+    run = trainer()
+    run.advance()
+    before = run.fixed_samples(4)
+    torch.nn.init.zeros_(run.generator.dense.weight)
+    assert np.array_equal(run.fixed_samples(4), before)
+    torch.nn.init.zeros_(run.average.dense.weight)
+    assert not np.array_equal(run.fixed_samples(4), before)
+
+
 def test_the_average_is_what_the_updates_make_of_it():
     config = configure(ema_half_life=8.0, ema_warmup=0.0)  # half-life: two batches of four
     run = Trainer(config, images(), device=CPU)

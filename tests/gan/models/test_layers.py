@@ -18,6 +18,14 @@ def test_layer_normalisation_of_an_image_is_over_channels_and_pixels():
     assert [tuple(p.shape) for p in layer.parameters()] == [(4,), (4,)]
 
 
+def test_layer_normalisation_of_a_text_is_over_channels_and_places():
+    x = torch.randn(3, 4, 5, dtype=torch.float64) * 7 + 2
+    expected = (x - x.mean((1, 2), keepdim=True)) / torch.sqrt(
+        x.var((1, 2), keepdim=True, correction=0) + 1e-5
+    )
+    torch.testing.assert_close(normalisation("layer", 4, 1).double()(x), expected)
+
+
 def test_layer_normalisation_of_a_vector_is_over_its_numbers():
     x = torch.randn(3, 8, dtype=torch.float64) * 7 + 2
     expected = (x - x.mean(1, keepdim=True)) / torch.sqrt(
@@ -28,6 +36,7 @@ def test_layer_normalisation_of_a_vector_is_over_its_numbers():
 
 def test_the_other_names():
     assert isinstance(normalisation("batch", 4, 2), nn.BatchNorm2d)
+    assert isinstance(normalisation("batch", 4, 1), nn.BatchNorm1d)
     assert isinstance(normalisation("batch", 4, 0), nn.BatchNorm1d)
     x = torch.randn(2, 4)
     assert torch.equal(normalisation("none", 4, 0)(x), x)
@@ -36,8 +45,8 @@ def test_the_other_names():
 def test_what_is_not_known_is_refused():
     with pytest.raises(ValueError, match="norm is 'group', expected 'none', 'batch' or 'layer'"):
         normalisation("group", 4, 2)
-    with pytest.raises(ValueError, match="dimensions is 1, expected 0 or 2"):
-        normalisation("batch", 4, 1)
+    with pytest.raises(ValueError, match="dimensions is 3, expected 0, 1 or 2"):
+        normalisation("batch", 4, 3)
 
 
 def network() -> nn.Module:

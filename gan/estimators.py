@@ -1,0 +1,111 @@
+"""What a generator of symbols learns from its samples: their weights, and the gradient these give.
+
+A generator gives g(x|z), from which M samples are drawn for each of B latent vectors z. The
+discriminator's logits say how much more likely a sample is under the data than under the generator:
+w ≈ p/q. Neither samples nor weights carry a gradient; log g does. Hjelm et al. 2018 (arXiv
+1702.08431), section 2.3.
+
+Everywhere `[M, B]`: samples first, latent vectors second.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels import normalised_weights
+from kernels.losses.objectives import generator_objective
+
+NORMALISATIONS = ("latent", "batch")
+
+
+def log_weights(logits: Tensor, divergence: str, output: str) -> Tensor:
+    """The log weights of samples, w = (∂f*/∂T)(ν(F)): p/q where the discriminator is optimal.
+
+    With the output activation `log_ratio` that is the logit itself. The rows are those of
+    `kernels.losses.terms`.
+
+    Args:
+        logits: F, of any shape, floating point.
+        divergence: what the discriminator minimises.
+        output: its output activation, `nowozin` or `log_ratio`.
+
+    Returns:
+        Of the same shape, fp32, fp64 for fp64 logits, detached.
+
+    Raises:
+        ValueError: the divergence has no such weight, or none with a logarithm.
+    """
+    log_weight = generator_objective("boundary_seeking", divergence, output).log_weight
+    assert log_weight is not None  # or there would be no such objective
+    return log_weight(_constant(logits))
+
+
+def importance_weights(log_weights: Tensor, normalisation: str = "latent") -> Tensor:
+    """w̃, the weights of samples whose mean over the latent vectors is to be taken.
+
+    - `latent`: w / Σ_m w. They add up to 1 over the samples of each latent vector.
+    - `batch`: w / (M·β) with one β, the mean of w over the batch. They add up to B over all, so
+      that latent vectors whose samples look more real count for more.
+
+    Args:
+        log_weights: log w, `[M, B]`, floating point.
+        normalisation: one of the two.
+
+    Returns:
+        `[M, B]`, fp32, fp64 for fp64, detached.
+
+    Raises:
+        ValueError: an unknown normalisation.
+    """
+    if normalisation == "latent":
+        return normalised_weights(log_weights)
+    if normalisation != "batch":
+        raise ValueError(
+            f"normalisation={normalisation!r}: expected one of {', '.join(NORMALISATIONS)}"
+        )
+    return normalised_weights(log_weights.flatten()).view_as(log_weights) * log_weights.shape[1]
+
+
+def importance_loss(
+    log_probs: Tensor, log_weights: Tensor, normalisation: str = "latent"
+) -> Tensor:
+    """−E_z Σ_m w̃ log g(x|z), a scalar: the cross-entropy of the samples as they are weighted.
+
+    For M → ∞ its gradient with `latent` is that of E_z KL(p̃(·|z) ‖ g(·|z)), where p̃(x|z) =
+    w(x) g(x|z) / β(z) is held fixed, and with `batch` and w = p/q that of KL(p ‖ q). For finite M
+    a ratio of two sums has another mean than the ratio of the means: the estimate is biased, by
+    O(1/M).
+
+    Args:
+        log_probs: log g(x|z) `[M, B]`, differentiable in the generator.
+        log_weights: log w `[M, B]`, constants.
+        normalisation: as `importance_weights`.
+    """
+    weights = importance_weights(log_weights, normalisation)
+    return -(weights * log_probs).sum(0).mean()
+
+
+def reinforce_loss(
+    log_probs: Tensor, log_weights: Tensor, baseline: Tensor | float = 0.0
+) -> Tensor:
+    """−E_z (1/M) Σ_m (log w − b − 1) log g(x|z), a scalar whose gradient is what matters.
+
+    With w = p/q its expectation is the gradient of the reverse KL(q ‖ p) for every M, and for
+    every b that does not depend on the samples: log β, a running log Z, as published, or whatever
+    else makes the variance small. The value itself means little.
+
+    Args:
+        log_probs: log g(x|z) `[M, B]`, differentiable in the generator.
+        log_weights: log w `[M, B]`, constants.
+        baseline: b, 0-d or `[B]`, a constant.
+    """
+    if isinstance(baseline, Tensor):
+        baseline = baseline.detach()
+    signal = _constant(log_weights) - baseline - 1
+    return -(signal * log_probs).mean(0).mean()
+
+
+def _constant(tensor: Tensor) -> Tensor:
+    constant = tensor.detach()
+    return constant if constant.dtype == torch.float64 else constant.float()
