@@ -48,7 +48,7 @@ from gan.sampling import generate
 from gan.state import DEFAULT_ROOT, code_digest, fingerprint, hold
 from gan.toy_evaluation import evaluate_points
 from gan.toys import toy_of
-from gan.training import Interrupted, Trainer
+from gan.training import Interrupted, Trainer, trainer_of
 from pipeline import preset
 
 WORK = DEFAULT_ROOT / "games"
@@ -111,8 +111,11 @@ def configure(game: str, data: str, pairs: Sequence[str], steps: int | None, see
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """What determines a row: everything but where and how the work runs."""
-    return config.model_dump(exclude={"runtime"})
+    """What determines a row: everything but where and how the work runs.
+
+    Without what has its default, so that rows outlive keys that are new to the configuration.
+    """
+    return config.model_dump(exclude={"runtime"}, exclude_defaults=True)
 
 
 def prepared_data(config: Config, work: Path) -> Prepared:
@@ -154,7 +157,7 @@ def play(config: Config, prepared: Prepared, work: Path, device: torch.device, b
 
     about = {"run": identity(config), "data": prepared.manifest.checksum, "code": _code()}
     with hold(work, about) as state:
-        trainer = Trainer(config, prepared.examples("train"), device=device)
+        trainer = trainer_of(config, prepared, device=device)
         found = state.latest()
         if found is not None and found[0] < config.train.steps:
             note(found[0], np.empty(0, np.float32))
@@ -363,15 +366,15 @@ def _compare(options: argparse.Namespace) -> int:
         for seed in range(options.seeds)
         for game in games
     }
-    wanted = {fingerprint({"run": identity(config)}) for config in configs.values()}
+    identities = {run: fingerprint({"run": identity(config)}) for run, config in configs.items()}
     # Rows of other settings are replaced: a table has one budget.
-    rows = [row for row in read_rows(path) if row["config"] in wanted]
-    done = {row["config"] for row in rows}
-    todo = {
-        key: config
-        for key, config in configs.items()
-        if fingerprint({"run": identity(config)}) not in done
-    }
+    rows = [
+        row
+        for row in read_rows(path)
+        if identities.get((row["game"], row["seed"])) == row["config"]
+    ]
+    done = {(row["game"], row["seed"]) for row in rows}
+    todo = {key: config for key, config in configs.items() if key not in done}
     prepared = prepared_data(next(iter(configs.values())), options.work)
     updates = sum(
         config.train.steps * (config.objective.d_steps + config.objective.g_steps)
@@ -381,7 +384,15 @@ def _compare(options: argparse.Namespace) -> int:
     with tqdm(total=updates, unit="update", dynamic_ncols=True, smoothing=0.02) as bar:
         for (game, seed), config in todo.items():
             bar.set_description(f"{game}, seed {seed}")
-            rows.append(run(game, config, options.work, device, bar))
+            # Two names of one game, `fgan-gan` and `non-saturating`, are one run.
+            key = identities[game, seed]
+            same = next((row for row in rows if row["config"] == key), None)
+            if same is None:
+                rows.append(run(game, config, options.work, device, bar))
+            else:
+                rows.append({**same, "game": game})
+                objective = config.objective
+                bar.update(config.train.steps * (objective.d_steps + objective.g_steps))
             rows.sort(key=lambda row: (games.index(row["game"]), row["seed"]))
             write_csv(path, rows, device)
     report(rows, options.data, prepared, path, options.work)

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gan import figures, toy_figures
+from gan import classification_figures, figures, text_figures, toy_figures
+from gan.classification_evaluation import evaluate_classifier
 from gan.config import Config
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import DataError
 from gan.evaluation import Evaluation, evaluate
 from gan.files import write_bytes, write_json
-from gan.judge import load_judge
+from gan.judge import Judge, load_judge
 from gan.runtime import pick_device
+from gan.text_evaluation import evaluate_text
+from gan.text_judge import load_text_judge
 from gan.toy_evaluation import evaluate_points, mode_shares
 from gan.toy_judge import load_toy_judge
 from pipeline.params import run_stage
@@ -30,8 +33,14 @@ def main(config: Config) -> None:
     if prepared.manifest.kind == "points":
         _evaluate_points(config, prepared)
         return
+    if prepared.manifest.kind == "text":
+        _evaluate_text(config, prepared)
+        return
     judge = load_judge(JUDGE, pick_device(config.runtime.device))
     samples = _read_samples()
+    if config.model.name == "classifier":
+        _evaluate_classifier(samples, prepared, judge)
+        return
     found = evaluate(samples, prepared, judge, config.evaluate, seed=config.seed)
 
     count = len(found.nearest.indices)
@@ -64,6 +73,22 @@ def _evaluate_points(config: Config, prepared: Prepared) -> None:
         _write_classes(names, shares)
     write_json(EVALUATE_METRICS, metrics)
     print(points_summary(metrics), file=sys.stderr)
+
+
+def _evaluate_text(config: Config, prepared: Prepared) -> None:
+    judge = load_text_judge(JUDGE, prepared.manifest.checksum)
+    metrics = evaluate_text(_read_samples(), prepared, judge, config.evaluate, seed=config.seed)
+    text_figures.divergences(metrics["jensen_shannon"], EVALUATION / "ngrams.png")
+    write_json(EVALUATE_METRICS, metrics)
+    print(text_summary(metrics), file=sys.stderr)
+
+
+def _evaluate_classifier(probabilities: npt.NDArray[Any], prepared: Prepared, judge: Judge) -> None:
+    found = evaluate_classifier(probabilities, prepared, judge)
+    names = prepared.manifest.label_names or []
+    classification_figures.confusion(found.confusion, names, EVALUATION / "confusion.png")
+    write_json(EVALUATE_METRICS, found.metrics)
+    print(classifier_summary(found.metrics), file=sys.stderr)
 
 
 def _read_samples() -> npt.NDArray[Any]:
@@ -113,6 +138,31 @@ def points_summary(metrics: dict[str, Any]) -> str:
     if "modes" in metrics:
         parts.append(f"{metrics['modes']['hit']} of {metrics['modes']['count']} modes")
     return ", ".join(parts)
+
+
+def text_summary(metrics: dict[str, Any]) -> str:
+    """The few numbers of texts that one looks at first, in one line."""
+    # Of n-grams longer than the texts there is nothing to say, nor of words without a word.
+    longest, row = [
+        (n, row) for n, row in metrics["jensen_shannon"].items() if row["floor"] is not None
+    ][-1]
+    words = metrics["words"]["in_held_out"]
+    shares = {key: "none" if value is None else f"{value:.1%}" for key, value in words.items()}
+    return (
+        f"Jensen–Shannon divergence of {longest}-grams {row['at_floor_count']:.3f} (real against "
+        f"real {row['floor']:.3f}, shuffled {row['shuffled']:.3f}), {shares['value']} of the words "
+        f"known (real {shares['floor']}, shuffled {shares['shuffled']})"
+    )
+
+
+def classifier_summary(metrics: dict[str, Any]) -> str:
+    """The few numbers of a classifier that one looks at first, in one line."""
+    error = metrics["error"]
+    return (
+        f"{error['value']:.2%} of the test images wrong (judge {error['judge']:.2%}, always the "
+        f"most frequent class {error['most_frequent_class']:.2%}), log loss "
+        f"{metrics['log_loss']:.3f} nats"
+    )
 
 
 if __name__ == "__main__":

@@ -7,16 +7,23 @@ from gan.data.prepared import open_prepared
 from gan.files import write_json
 from gan.judge import fit_judge, save_judge
 from gan.runtime import pick_device
+from gan.text_judge import save_text_judge
 from gan.toy_judge import save_toy_judge
 from pipeline.params import run_stage
 from pipeline.paths import JUDGE, JUDGE_METRICS, PREPARED
 
 
 def main(config: Config) -> None:
-    """Write the judge and its metrics. Of points, whose density is known, it is that density."""
+    """Write the judge and its metrics.
+
+    Of points, whose density is known, it is that density; of texts it is what they are made of.
+    """
     prepared = open_prepared(PREPARED)
     if prepared.manifest.kind == "points":
         write_json(JUDGE_METRICS, save_toy_judge(prepared, JUDGE))
+        return
+    if prepared.manifest.kind == "text":
+        write_json(JUDGE_METRICS, save_text_judge(prepared, JUDGE, seed=config.judge.seed))
         return
     device = pick_device(config.runtime.device)
     judge, report = fit_judge(prepared, config.judge, device=device)

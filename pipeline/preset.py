@@ -6,10 +6,13 @@ them. One of either can be given, in any order, and pairs `key=value` on top of 
     python -m pipeline.preset wgan-gp                   that game on the default data
     python -m pipeline.preset wgan-gp toy-ring          and on a toy, with its networks and rates
     python -m pipeline.preset lsgan mnist train.steps=2000
+    python -m pipeline.preset bgan-binary mnist         a game of symbols, on MNIST in two levels
+    python -m pipeline.preset gumbel bgan-text          and on texts
 
 Of what both set, the game decides what is under `objective`, and the data all else, learning rates
 for example, which their size asks for; what gives way is printed. What a game's preset says of
-points, in its section `points`, comes on top where the data are points.
+points, in its section `points`, comes on top where the data are points. A game of symbols says how
+many levels images are given, unless the data say how they become symbols.
 
 Every other parameter goes back to its default, whatever was tried before, but for `seed` and
 `runtime`, which are yours. Comments in the file are kept, and each change is printed.
@@ -63,8 +66,16 @@ def load(name: str) -> dict[str, Any]:
 
 def is_game(name: str) -> bool:
     """Whether a preset says what is played and nothing of the data it is played on."""
+    return is_data_free(name) and "data" not in load(name)["params"]
+
+
+def is_data_free(name: str) -> bool:
+    """Whether a preset says what is played and not where data come from.
+
+    A game of symbols may say how images become symbols, which data may say otherwise.
+    """
     params = load(name)["params"]
-    return "objective" in params and "data" not in params
+    return "objective" in params and "name" not in params.get("data", {})
 
 
 class Overridden(NamedTuple):
@@ -130,8 +141,8 @@ def _stacked(
 
     Of what is `given` on top of them only the kind of data matters here.
     """
-    games = [name for name in presets if is_game(name)]
-    data = [name for name in presets if not is_game(name)]
+    games = [name for name in presets if is_data_free(name)]
+    data = [name for name in presets if not is_data_free(name)]
     for alike, what in ((games, "what is played"), (data, "what it is played on")):
         if len(alike) > 1:
             # Half of one under half of the other would be neither.
@@ -153,7 +164,7 @@ def _stacked(
     for name in data:
         put(name, {"objective": load(name)["params"].get("objective", {})})
     for name in games:
-        put(name, load(name)["params"])
+        put(name, _with_all_of_its_estimator(load(name)["params"]))
     for name in data:
         params = load(name)["params"]
         put(name, {section: params[section] for section in params if section != "objective"})
@@ -161,6 +172,18 @@ def _stacked(
         for name in games:
             put(name, load(name).get("points", {}))
     return values, replaced
+
+
+def _with_all_of_its_estimator(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`params` with all of `objective.discrete` if it has any of it.
+
+    What the estimator of the data's preset asks for, that of the game may have no use for.
+    """
+    objective = params.get("objective", {})
+    if "discrete" not in objective:
+        return params
+    discrete = {**Config().objective.discrete.model_dump(), **objective["discrete"]}
+    return {**params, "objective": {**objective, "discrete": discrete}}
 
 
 def apply(presets: Sequence[str], pairs: Sequence[str] = (), path: Path = PARAMS) -> list[str]:
@@ -248,10 +271,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print_list() -> None:
     width = max(map(len, names()))
-    for of_games, title in ((True, "Games:"), (False, "Data, and networks for them:")):
+    titles = ("Games:", "Games of symbols:", "Data, and networks for them:")
+    for kind, title in enumerate(titles):
         print(title)
         for name in names():
-            if is_game(name) is of_games:
+            if (0 if is_game(name) else 1 if is_data_free(name) else 2) == kind:
                 preset = load(name)
                 print(f"  {name:<{width}}  {preset['about']} [{preset['source']}]")
 

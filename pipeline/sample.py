@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from gan import figures, toy_figures
+from gan import classification_figures, figures, text_figures, toy_figures
+from gan.classification import label_alphabet, labels_of, predict
 from gan.config import Config
-from gan.data.prepared import KINDS
+from gan.data.prepared import KINDS, open_prepared
+from gan.errors import DataError
 from gan.files import atomic_write
+from gan.models.base import Generator
 from gan.published import load_generator
 from gan.runtime import pick_device, stream_seed
 from gan.sampling import generate, interpolate
 from pipeline.params import run_stage
-from pipeline.paths import GENERATOR, SAMPLES
+from pipeline.paths import GENERATOR, PREPARED, SAMPLES
+
+UNITS = {"images": "image", "points": "point", "text": "text"}
 
 
 def main(config: Config) -> None:
-    """Write `results/samples`: the array, a grid or scatter plot, an interpolation."""
+    """Write `results/samples`: the array, a picture of some samples, an interpolation.
+
+    Images of symbols are decoded; of texts the array holds symbols, and `samples.txt` a line each.
+    Of a classifier the array holds what it gives for the test images.
+    """
     sample = config.sample
     generator = load_generator(GENERATOR, pick_device(config.runtime.device))
+    if generator.alphabet is not None and generator.alphabet.labels is not None:
+        _classify(config, generator)
+        return
     # Drawn on the CPU: the same latent on every device.
     rng = torch.Generator().manual_seed(stream_seed(config.seed, "samples"))
 
     shape = (sample.count, *generator.shape)
-    images = len(generator.shape) == 3
+    kind = _kind(generator)
     latent = generator.draw_latent(sample.count, rng)
     first: list[npt.NDArray[Any]] = []
-    shown = min(sample.count, sample.grid**2 if images else toy_figures.POINTS_SHOWN)
+    shown = {
+        "images": sample.grid**2, "points": toy_figures.POINTS_SHOWN, "text": sample.count
+    }[kind]  # fmt: skip
+    # Of the symbols that are drawn from a discrete generator's distributions.
+    seed = stream_seed(config.seed, "symbols of samples")
     with (
         atomic_write(SAMPLES / "samples.npy") as file,
-        tqdm(total=sample.count, unit="image" if images else "point", desc="sample") as bar,
+        tqdm(total=sample.count, unit=UNITS[kind], desc="sample") as bar,
     ):
-        descriptor = KINDS["images" if images else "points"].descriptor
+        descriptor = KINDS[kind].descriptor
         header = {"descr": descriptor, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        for batch in generate(generator, latent, sample.batch_size):
+        for batch in generate(generator, latent, sample.batch_size, seed):
             file.write(batch.astype(descriptor, copy=False).tobytes())
             if bar.n < shown:
                 first.append(batch)
@@ -48,15 +64,60 @@ def main(config: Config) -> None:
     between = interpolate(
         ends[0], ends[1], sample.interpolation_steps, generator.config.latent
     ).flatten(0, 1)
-    path = np.concatenate(list(generate(generator, between, sample.batch_size)))
+    seed = stream_seed(config.seed, "symbols of interpolation")
+    path = np.concatenate(list(generate(generator, between, sample.batch_size, seed)))
     drawn = np.concatenate(first)[:shown]
-    if images:
+    if generator.alphabet is not None and kind == "text":
+        texts = generator.alphabet.decode_text(drawn)
+        text_figures.lines(texts, SAMPLES / "samples.txt")
+        text_figures.page(texts[: sample.grid**2], SAMPLES / "grid.png", title="samples")
+        text_figures.page(
+            generator.alphabet.decode_text(path),
+            SAMPLES / "interpolation.png",
+            title="from one latent vector to another",
+            group=sample.interpolation_steps,
+        )
+    elif kind == "images":
         figures.image_grid(drawn, sample.grid, SAMPLES / "grid.png")
         figures.image_grid(path, sample.interpolation_steps, SAMPLES / "interpolation.png")
     else:
         toy_figures.samples(drawn, SAMPLES / "grid.png")
         rows = path.reshape(-1, sample.interpolation_steps, *generator.shape)
         toy_figures.paths(rows, SAMPLES / "interpolation.png")
+
+
+def _classify(config: Config, classifier: Generator) -> None:
+    """Write the probabilities, a table of predictions, and a picture of some of them."""
+    prepared = open_prepared(PREPARED)
+    alphabet = label_alphabet(prepared)
+    if alphabet != classifier.alphabet:
+        raise DataError(
+            f"{PREPARED} has other classes than {GENERATOR} gives: run train again, or prepare"
+        )
+    images, labels = prepared.images("test"), labels_of(prepared, "test")
+    probabilities = predict(classifier, images, config.sample.batch_size)
+    names = alphabet.labels or ()
+    with atomic_write(SAMPLES / "samples.npy") as file:
+        np.save(file, probabilities, allow_pickle=False)
+    classification_figures.write_predictions(
+        probabilities, labels, names, SAMPLES / "predictions.csv"
+    )
+    shown = config.sample.grid**2
+    classification_figures.predictions(
+        images[:shown],
+        probabilities[:shown],
+        labels[:shown],
+        names,
+        SAMPLES / "grid.png",
+        columns=config.sample.grid,
+    )
+
+
+def _kind(generator: Generator) -> Literal["images", "points", "text"]:
+    """What samples of `generator` are; images of symbols are drawn as images."""
+    if generator.alphabet is not None and generator.alphabet.is_text:
+        return "text"
+    return "images" if len(generator.shape) == 3 else "points"
 
 
 if __name__ == "__main__":

@@ -8,21 +8,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from gan import figures, toy_figures
+from gan import classification_figures, figures, text_figures, toy_figures
+from gan.classification import labels_of
 from gan.config import Config
 from gan.data.prepared import open_prepared
 from gan.errors import StateError
 from gan.files import write_bytes, write_json
 from gan.history import write_csv
 from gan.models import load_family
-from gan.pixels import Examples, Images
+from gan.pixels import Examples, Images, Points
 from gan.published import save_generator
 from gan.runtime import pick_device
 from gan.schedules import depends_on_total
 from gan.state import DEFAULT_ROOT, RunState, code_digest, hold
+from gan.symbols import Symbols
 from gan.toy_training import observe, optimum
 from gan.toys import Toy, toy_of
-from gan.training import Interrupted, Trainer, grid_path, grid_steps
+from gan.training import Interrupted, Trainer, grid_path, grid_steps, trainer_of
 from pipeline.params import STOPPED, run_stage
 from pipeline.paths import GENERATOR, PREPARED, TRAIN_METRICS, TRAINING
 
@@ -51,18 +53,32 @@ def main(config: Config) -> None:
         "steps": config.train.steps,
     }
     with hold(state_root(), identity, about) as state:
-        trainer = Trainer(config, prepared.examples("train"), device=device)
+        trainer = trainer_of(config, prepared, device=device)
         grids = state.folder / "samples"
         toy = toy_of(prepared) if prepared.manifest.kind == "points" else None
 
         def write_grid(step: int, samples: Examples) -> None:
-            if toy is None:
-                images = cast(Images, samples)
-                figures.image_grid(images, config.train.sample_grid, grid_path(grids, step))
+            path = grid_path(grids, step)
+            if prepared.manifest.kind == "text":
+                assert prepared.alphabet is not None
+                texts = prepared.alphabet.decode_text(cast(Symbols, samples))
+                text_figures.page(texts, path, title=f"step {step:,}")
+            elif config.model.name == "classifier":
+                count = len(samples)
+                classification_figures.predictions(
+                    prepared.images("train")[:count],
+                    cast(Points, samples),
+                    labels_of(prepared, "train")[:count],
+                    prepared.manifest.label_names or [],
+                    path,
+                    columns=config.train.sample_grid,
+                )
+            elif toy is None:
+                figures.image_grid(cast(Images, samples), config.train.sample_grid, path)
             else:
                 snapshot = observe(trainer, toy)
                 toy_figures.save_snapshot(snapshot, toy_figures.snapshot_path(grids, step))
-                _draw_game([snapshot], toy, config, grid_path(grids, step))
+                _draw_game([snapshot], toy, config, path)
 
         try:
             trainer.run(state, config.runtime, write_grid)
@@ -98,7 +114,7 @@ def _publish(
     """Write every out of the stage from the state, whatever was there before."""
     config = trainer.config
     rows = trainer.rows()
-    write_csv(rows, TRAINING / "history.csv")
+    write_csv(rows, TRAINING / "history.csv", trainer.players.measures)
     columns = trainer.columns()
     figures.curves(columns, TRAINING / "curves.png")
     for other in (TRAINING / "samples").glob("*.png"):  # of another run, when DVC is not around

@@ -59,6 +59,17 @@ def test_games_have_one_budget_and_every_run_a_row(tmp_path: Path, monkeypatch):
     assert len(rows(tmp_path)) == 6
 
 
+def test_two_names_of_one_game_are_one_run(tmp_path: Path, monkeypatch):
+    played = []
+    advance = Trainer.advance
+    monkeypatch.setattr(Trainer, "advance", lambda self: (played.append(1), advance(self)))
+    assert compare(tmp_path, "--games", "non-saturating,fgan-gan", "--seeds", "1") == 0
+    assert len(played) == 6
+    one, other = rows(tmp_path)
+    assert (one.pop("game"), other.pop("game")) == ("non-saturating", "fgan-gan")
+    assert one == other
+
+
 def test_an_interrupted_comparison_goes_on_to_the_same_rows(tmp_path: Path, monkeypatch):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert compare(whole) == 0

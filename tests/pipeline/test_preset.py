@@ -36,6 +36,8 @@ def test_the_presets_that_the_readme_speaks_of_are_there():
         "fgan-pearson", "fgan-hellinger", "fgan-jensen-shannon", "fgan-gan",
         "fgan-total-variation", "wgan", "wgan-gp", "hinge-sn", "bgan", "relativistic-r1r2", "r1",
         "toy-normal", "toy-ring", "toy-grid", "dcgan64", "mnist", "digits",
+        "bgan-binary", "bgan-reinforce", "wgan-relaxed", "wgan-gp-relaxed", "gumbel",
+        "bgan-levels", "bgan-palette", "bgan-text", "adversarial-classifier",
     }  # fmt: skip
 
 
@@ -54,10 +56,56 @@ def test_the_game_decides_what_is_played_the_data_all_else_and_points_come_last(
     assert value(["hinge-sn", "toy-ring"], "objective", "d_steps") == 5
     strength = ("objective", "penalties", "gradient_penalty")
     assert value(["wgan-gp"], *strength) == value(["wgan-gp", "mnist"], *strength) == 10.0
-    assert value(["wgan-gp", "toy-ring"], *strength) == 0.1
+    assert value(["wgan-gp", "toy-ring"], *strength) == 0.02
     given = preset.resolve(["wgan-gp"], ["data.name=toy", "model.name=mlp"])
-    assert given["objective"]["penalties"]["gradient_penalty"] == 0.1
+    assert given["objective"]["penalties"]["gradient_penalty"] == 0.02
     assert value(["lsgan", "dcgan64"], "objective", "discriminator") == "least_squares"
+
+
+@pytest.mark.parametrize(
+    "game", ["bgan-binary", "bgan-reinforce", "wgan-relaxed", "wgan-gp-relaxed", "gumbel"]
+)
+def test_games_of_symbols_can_be_chosen_for_any_symbols(game: str):
+    assert preset.is_data_free(game)
+    assert not preset.is_game(game)  # of data that are numbers
+    assert preset.resolve([game])["data"]["levels"] == 2
+    objective = preset.resolve([game])["objective"]
+    for data in ("digits", "mnist", "bgan-levels", "bgan-palette", "bgan-text"):
+        both = preset.resolve([game, data])
+        for key in ("discriminator", "generator", "d_steps", "weight_clip"):
+            assert both["objective"][key] == objective[key]
+        estimator = both["objective"]["discrete"]["estimator"]
+        assert estimator == objective["discrete"]["estimator"]
+        alone = preset.resolve([data])["data"]
+        if alone["palette"] or alone["levels"] or alone["name"] == "topics":
+            assert both["data"] == alone
+        else:
+            assert both["data"] == {**alone, "levels": 2}
+
+
+def test_one_estimator_inherits_nothing_of_another():
+    assert preset.resolve(["bgan-text"])["objective"]["discrete"]["samples"] == 10
+    together = preset.resolve(["gumbel", "bgan-text"])["objective"]["discrete"]
+    assert together == preset.resolve(["gumbel"])["objective"]["discrete"]
+    assert together["samples"] == Config().objective.discrete.samples
+    said = [str(each) for each in preset.overridden(["gumbel", "bgan-text"])]
+    assert "objective.discrete.samples: gumbel's 20 replaces bgan-text's 10" in said
+
+
+def test_games_of_symbols_are_refused_on_points():
+    with pytest.raises(ConfigError, match=r"data\.levels is 2, but data\.name toy has no images"):
+        preset.resolve(["bgan-binary", "toy-ring"])
+
+
+def test_data_of_symbols_are_refused_to_games_of_numbers():
+    with pytest.raises(ConfigError, match=r"objective\.generator wasserstein needs a gradient"):
+        preset.resolve(["wgan", "bgan-text"])
+
+
+def test_a_file_of_ones_own_can_be_given_to_the_texts():
+    values = preset.resolve(["bgan-text"], ["data.name=text", "data.path=/some/book.txt"])
+    assert values["data"]["path"] == "/some/book.txt"
+    assert values["model"]["name"] == "text"
 
 
 def test_what_gives_way_is_said(params: Path, monkeypatch, capsys):
@@ -156,8 +204,8 @@ def test_the_command_line(params: Path, monkeypatch, capsys):
     listed = capsys.readouterr().out.splitlines()
     names = [line.split()[0] for line in listed if line.startswith("  ")]
     assert sorted(names) == preset.names()
-    assert len(listed) == len(names) + 2  # and two headings
-    assert names.index("wgan") < names.index("digits")
+    assert len(listed) == len(names) + 3  # and the headings
+    assert names.index("wgan") < names.index("gumbel") < names.index("digits")
     assert preset.main(["mnist", "data.path=/data/mnist"]) == 0
     out = capsys.readouterr().out
     assert "data.name: 'digits' → 'idx'" in out

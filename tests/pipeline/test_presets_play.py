@@ -6,6 +6,7 @@ import torch
 
 from benchmarks.games import game_names
 from gan.config import Config, parse
+from gan.symbols import Alphabet
 from gan.training import Trainer
 from pipeline import preset
 
@@ -18,8 +19,23 @@ TINY = (
 ROUNDS = 2
 
 
+def alphabet(config: Config) -> Alphabet | None:
+    data = config.data
+    if config.model.name == "classifier":
+        return Alphabet(labels=("one", "two", "three"))
+    if data.kind == "text":
+        return Alphabet(characters=tuple(chr(place + 32) for place in range(data.alphabet)))
+    if data.palette:
+        return Alphabet(colours=tuple((9 * place, 0, 255) for place in range(data.palette)))
+    return Alphabet.levels(data.levels) if data.levels else None
+
+
 def examples(config: Config) -> np.ndarray:
     rng = np.random.default_rng(0)
+    symbols = alphabet(config)
+    if symbols is not None and symbols.labels is None:
+        shape = (config.data.length,) if symbols.is_text else (config.data.size,) * 2
+        return rng.integers(0, symbols.size, (40, *shape), np.uint8)
     if config.data.name == "toy":
         dimensions = 1 if config.data.toy in ("normal", "line") else 2
         return rng.standard_normal((40, dimensions)).astype(np.float32)
@@ -29,7 +45,13 @@ def examples(config: Config) -> np.ndarray:
 
 def play(names: list[str]) -> Trainer:
     config = parse(Config, preset.resolve(names, TINY), " ".join(names))
-    run = Trainer(config, examples(config), device=torch.device("cpu"))
+    run = Trainer(
+        config,
+        examples(config),
+        alphabet=alphabet(config),
+        labels=np.arange(40) % 3 if config.model.name == "classifier" else None,
+        device=torch.device("cpu"),
+    )
     for _ in range(ROUNDS):
         run.advance()
     return run
@@ -41,6 +63,19 @@ def test_every_preset_plays(name: str):
     (row,) = run.rows()
     assert row[0] == ROUNDS
     assert np.isfinite(row).all()
+
+
+@pytest.mark.parametrize("data", ["bgan-levels", "bgan-palette", "bgan-text"])
+@pytest.mark.parametrize("game", ["bgan-reinforce", "wgan-relaxed", "wgan-gp-relaxed", "gumbel"])
+def test_every_game_of_symbols_plays_on_symbols(game: str, data: str):
+    (row,) = play([game, data]).rows()
+    assert np.isfinite(row).all()
+
+
+def test_a_classifier_plays_on_other_labelled_images():
+    run = play(["adversarial-classifier", "mnist"])  # in bf16, where the machine can
+    assert run.generator.shape == (1, 32, 32)
+    assert np.isfinite(run.rows()).all()
 
 
 @pytest.mark.parametrize("game", game_names())
