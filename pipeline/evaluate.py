@@ -38,7 +38,7 @@ def main(config: Config) -> None:
         return
     judge = load_judge(JUDGE, pick_device(config.runtime.device))
     samples = _read_samples()
-    if config.model.name == "classifier":
+    if samples.ndim == 2:  # what a classifier gives for the test images, probabilities
         _evaluate_classifier(samples, prepared, judge)
         return
     found = evaluate(samples, prepared, judge, config.evaluate, seed=config.seed)

@@ -129,9 +129,9 @@ def test_a_classifier_of_other_classes_is_refused():
         sample.main(other)
 
 
-def test_samples_of_another_model_are_refused():
+def test_predictions_of_another_number_of_classes_are_refused():
     run(configure())
-    np.save(paths.SAMPLES / "samples.npy", np.zeros((10, 3, 8, 8), np.uint8))
+    np.save(paths.SAMPLES / "samples.npy", np.zeros((10, 3), np.uint8))
     with pytest.raises(UserError, match=r"predictions are uint8.*run sample again"):
         evaluate.main(configure())
 
