@@ -8,7 +8,7 @@ import torch
 
 from gan.data.prepared import Prepared, Split
 from gan.errors import DataError
-from gan.models.base import Generator
+from gan.models.base import Generator, evaluating
 from gan.pixels import Images, Labels, Points, to_network
 from gan.relaxation import categorical_logits
 from gan.symbols import MAX_SYMBOLS, Alphabet
@@ -82,17 +82,13 @@ def predict(classifier: Generator, images: Images, batch_size: int = BATCH_SIZE)
             f"{['N', *classifier.shape]}"
         )
     device = next(classifier.parameters()).device
-    was_training = classifier.training
-    classifier.eval()
     found = np.empty((len(images), alphabet.size), np.float32)
-    try:
+    with evaluating(classifier):
         for start in range(0, len(images), batch_size):
             chunk = np.ascontiguousarray(images[start : start + batch_size])
             logits = classifier(to_network(torch.from_numpy(chunk).to(device)))
             probabilities = categorical_logits(logits, alphabet.size).softmax(1)
             found[start : start + len(chunk)] = probabilities.cpu().numpy()
-    finally:
-        classifier.train(was_training)
     return found
 
 

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from gan.config import JudgeConfig
 from gan.data.prepared import Prepared
 from gan.errors import DataError, TrainingError, UserError
+from gan.judge_file import FORMAT_VERSION, KIND
 from gan.judge_networks import (
     Architecture,
     build_body,
@@ -39,10 +40,6 @@ from gan.judge_networks import (
 from gan.pixels import Images, from_uint8
 from gan.runtime import stream_seed
 from gan.tensor_file import read_tensors, refuse, write_tensors
-
-# Raised when a file of the version before can no longer be read as it is.
-FORMAT_VERSION = 1
-KIND = "judge"
 
 WEIGHT_DECAY = 1e-2
 WARMUP = 0.1  # share of the steps in which the learning rate rises

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gan.models.base import Generator
+from gan.models.base import Generator, evaluating
 from gan.pixels import Examples, from_network
 from gan.symbols import Alphabet
 from kernels import Samples, sample_bernoulli, sample_categorical
@@ -15,7 +17,12 @@ from kernels import Samples, sample_bernoulli, sample_categorical
 
 @torch.no_grad()
 def generate(
-    generator: Generator, latent: Tensor, batch_size: int = 256, seed: int = 0
+    generator: Generator,
+    latent: Tensor,
+    batch_size: int = 256,
+    seed: int = 0,
+    *,
+    fresh: bool = True,
 ) -> Iterator[Examples]:
     """Examples from `latent` `[N, latent_size]` as the data would have them, batch by batch.
 
@@ -31,22 +38,20 @@ def generate(
         latent: on any device.
         batch_size: latent vectors at once. The symbols that are drawn depend on it.
         seed: of the symbols; the same on every device.
+        fresh: each batch draws its symbols with random numbers of its own. Without, all do with the
+            same ones, so that batches of almost the same latent vectors are almost the same.
     """
     device = next(generator.parameters()).device
     alphabet = generator.alphabet
-    was_training = generator.training
-    generator.eval()
-    try:
+    with evaluating(generator):
         for index, chunk in enumerate(latent.split(batch_size)):
             outputs = generator(chunk.to(device))
             if alphabet is None:
                 yield from_network(outputs).contiguous().cpu().numpy()
                 continue
-            drawn = draw_symbols(outputs, 1, alphabet, seed=seed, offset=index)
+            drawn = draw_symbols(outputs, 1, alphabet, seed=seed, offset=index if fresh else 0)
             symbols = drawn.symbols[0].cpu().numpy()  # [≤ batch_size, *positions]
             yield symbols if alphabet.is_text else alphabet.decode_images(symbols)
-    finally:
-        generator.train(was_training)
 
 
 def draw_symbols(
@@ -68,6 +73,20 @@ def draw_symbols(
     if alphabet.size == 2:
         return sample_bernoulli(logits, samples, seed, offset)
     return sample_categorical(logits, samples, seed, offset, dim=1)
+
+
+def generate_between(
+    generator: Generator, start: Tensor, end: Tensor, steps: int, seed: int = 0
+) -> Examples:
+    """Examples along the way from `start` to `end`, both `[R, latent_size]`: `[R, steps, …]`.
+
+    What `generate` gives of `interpolate`d latent vectors. All steps draw their symbols with the
+    same random numbers, so that what changes from one to the next is what their distributions
+    change.
+    """
+    path = interpolate(start, end, steps, generator.config.latent)  # [R, steps, Z]
+    frames = generate(generator, path.transpose(0, 1).flatten(0, 1), len(start), seed, fresh=False)
+    return cast(Examples, np.stack(list(frames), axis=1))
 
 
 def interpolate(start: Tensor, end: Tensor, steps: int, prior: str = "normal") -> Tensor:

@@ -121,6 +121,11 @@ class Alphabet:
         return len(symbols)
 
     @property
+    def kind(self) -> str:
+        """What symbols are: `colours`, `characters` or `labels`."""
+        return next(iter(self.to_json()))
+
+    @property
     def is_text(self) -> bool:
         """Whether symbols are characters."""
         return self.characters is not None
@@ -218,16 +223,13 @@ class Alphabet:
 
     def _colours(self) -> tuple[tuple[int, ...], ...]:
         if self.colours is None:
-            raise ValueError(f"the alphabet's symbols are {self._what()}: expected colours")
+            raise ValueError(f"the alphabet's symbols are {self.kind}: expected colours")
         return self.colours
 
     def _characters(self) -> tuple[str, ...]:
         if self.characters is None:
-            raise ValueError(f"the alphabet's symbols are {self._what()}: expected characters")
+            raise ValueError(f"the alphabet's symbols are {self.kind}: expected characters")
         return self.characters
-
-    def _what(self) -> str:
-        return next(iter(self.to_json()))
 
 
 class DecodedImages:

@@ -6,12 +6,9 @@ that every experiment on the same data is compared with the same counts.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +16,8 @@ import torch
 from torch import Tensor
 
 from gan.data.prepared import SPLITS, Prepared, Split
-from gan.errors import DataError, StateError
+from gan.errors import DataError
+from gan.judge_file import FORMAT_VERSION, KIND, checksum, read_judge
 from gan.metrics.ngrams import (
     BLOCK,
     MOST_SYMBOLS,
@@ -33,11 +31,8 @@ from gan.metrics.presentable import Metrics, presentable
 from gan.metrics.words import count_words
 from gan.runtime import stream_seed
 from gan.symbols import PADDING, Alphabet
-from gan.tensor_file import read_tensors, refuse, write_tensors
+from gan.tensor_file import write_tensors
 
-# As the judges of images and points, so that one is told from the other by what is inside.
-KIND = "judge"
-FORMAT_VERSION = 1
 ARCHITECTURE = "n-grams"
 
 # Held-out texts whose n-grams are kept, at most: 6-grams of more would not fit a small file.
@@ -173,35 +168,24 @@ def load_text_judge(path: str | os.PathLike[str], data_checksum: str) -> TextJud
     Raises:
         StateError: the file is missing, damaged, no judge of texts, or of other data.
     """
-    path = Path(path)
-    description, tensors = read_tensors(path, kind=KIND, version=FORMAT_VERSION, device="cpu")
-    try:
-        kind = description["architecture"]["kind"]
-        if kind != ARCHITECTURE:
-            refuse(path, KIND, f"found the kind {kind!r}, expected {ARCHITECTURE!r} for texts")
-        words: dict[Split, frozenset[str]] = {
-            split: _as_words(tensors[f"words.{split}"]) for split in SPLITS
-        }
-        judge = TextJudge(
-            alphabet=Alphabet.from_json(description["alphabet"]),
-            length=int(description["length"]),
-            texts=int(description["texts"]),
-            held_out=tuple(
-                Ngrams(tensors[f"codes.{n}"].numpy(), tensors[f"counts.{n}"].numpy())
-                for n in range(1, MOST_SYMBOLS + 1)
-            ),
-            words=words,
-            checksum=_checksum(description, tensors),
-        )
-        found = description["data_checksum"]
-    except (KeyError, TypeError, ValueError) as error:
-        refuse(path, KIND, f"the file is damaged or foreign: {error}")
-    if found != data_checksum:
-        raise StateError(
-            f"{path} is of texts with the checksum {found}, but the prepared data has "
-            f"{data_checksum}: run judge again"
-        )
-    return judge
+    return read_judge(path, ARCHITECTURE, "texts", data_checksum, _judge)
+
+
+def _judge(description: dict[str, Any], tensors: dict[str, Tensor]) -> TextJudge:
+    words: dict[Split, frozenset[str]] = {
+        split: _as_words(tensors[f"words.{split}"]) for split in SPLITS
+    }
+    return TextJudge(
+        alphabet=Alphabet.from_json(description["alphabet"]),
+        length=int(description["length"]),
+        texts=int(description["texts"]),
+        held_out=tuple(
+            Ngrams(tensors[f"codes.{n}"].numpy(), tensors[f"counts.{n}"].numpy())
+            for n in range(1, MOST_SYMBOLS + 1)
+        ),
+        words=words,
+        checksum=checksum(description, tensors),
+    )
 
 
 def some_texts(texts: Texts, count: int, seed: int, stream: str) -> Texts:
@@ -224,10 +208,3 @@ def _as_tensor(words: frozenset[str]) -> Tensor:
 
 def _as_words(tensor: Tensor) -> frozenset[str]:
     return frozenset(tensor.numpy().tobytes().decode().split("\n")) - {""}
-
-
-def _checksum(description: dict[str, Any], tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-    for name in sorted(tensors):
-        digest.update(tensors[name].numpy().tobytes())
-    return digest.hexdigest()

@@ -6,22 +6,17 @@ likely is known. The file holds the density, so that an evaluation asks it and n
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gan.data.prepared import Prepared
-from gan.errors import StateError
-from gan.tensor_file import read_tensors, refuse, write_tensors
+from gan.judge_file import FORMAT_VERSION, KIND, checksum, read_judge
+from gan.tensor_file import write_tensors
 from gan.toys import Toy, toy_of
 
-# As the judge of images, so that either is told from the other by what is inside.
-KIND = "judge"
-FORMAT_VERSION = 1
 ARCHITECTURE = "density"
 
 
@@ -46,9 +41,6 @@ def save_toy_judge(prepared: Prepared, path: str | os.PathLike[str]) -> dict[str
         "data_checksum": prepared.manifest.checksum,
     }
     write_tensors(path, tensors, kind=KIND, version=FORMAT_VERSION, description=description)
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-    for name in sorted(tensors):
-        digest.update(tensors[name].numpy().tobytes())
     of_test, of_train = (
         toy.log_density(torch.from_numpy(prepared.points(split))).mean().item()
         for split in ("test", "train")
@@ -60,7 +52,7 @@ def save_toy_judge(prepared: Prepared, path: str | os.PathLike[str]) -> dict[str
         "components": len(toy.means),
         "test_log_likelihood": of_test,
         "expected_log_likelihood": of_train,
-        "checksum": digest.hexdigest(),
+        "checksum": checksum(description, tensors),
     }
 
 
@@ -72,27 +64,16 @@ def load_toy_judge(path: str | os.PathLike[str], data_checksum: str) -> Toy:
         data_checksum: of the prepared points that samples are compared with.
 
     Raises:
-        StateError: the file is missing, damaged, no judge of a toy, or of other data.
+        StateError: the file is missing, damaged, no judge of points, or of other data.
     """
-    path = Path(path)
-    description, tensors = read_tensors(path, kind=KIND, version=FORMAT_VERSION, device="cpu")
-    try:
-        kind = description["architecture"]["kind"]
-        if kind != ARCHITECTURE:
-            refuse(path, KIND, f"found the kind {kind!r}, expected {ARCHITECTURE!r} for points")
-        toy = Toy(
-            name=description["toy"],
-            means=tensors["means"],
-            deviation=float(description["deviation"]),
-            groups=tensors["groups"],
-            modes=bool(description["modes"]),
-        )
-        found = description["data_checksum"]
-    except (KeyError, TypeError, ValueError) as error:
-        refuse(path, KIND, f"the file is damaged or foreign: {error}")
-    if found != data_checksum:
-        raise StateError(
-            f"{path} is the density of data with the checksum {found}, but the prepared data has "
-            f"{data_checksum}: run judge again"
-        )
-    return toy
+    return read_judge(path, ARCHITECTURE, "points", data_checksum, _toy)
+
+
+def _toy(description: dict[str, Any], tensors: dict[str, Tensor]) -> Toy:
+    return Toy(
+        name=description["toy"],
+        means=tensors["means"],
+        deviation=float(description["deviation"]),
+        groups=tensors["groups"],
+        modes=bool(description["modes"]),
+    )

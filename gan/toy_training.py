@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +9,13 @@ import torch
 from torch import Tensor
 
 from gan.metrics.divergences import Optimum, compare_with_optimum, make_boxes
+from gan.models.base import evaluating
 from gan.runtime import stream_seed
 from gan.sampling import generate
 from gan.toy_figures import Snapshot, take_snapshot
 from gan.toys import Toy
 
 if TYPE_CHECKING:
-    from gan.models.base import Discriminator
     from gan.training import Trainer
 
 OBSERVED = 10_000  # samples of a snapshot
@@ -30,7 +28,7 @@ def observe(trainer: Trainer, toy: Toy) -> Snapshot:
     Changes nothing of the trainer, its random numbers included.
     """
     drawn = _samples(trainer, OBSERVED)
-    with _judging(trainer.discriminator) as discriminator:
+    with evaluating(trainer.discriminator) as discriminator:
         return take_snapshot(trainer.step, drawn, discriminator, toy)
 
 
@@ -43,7 +41,7 @@ def optimum(trainer: Trainer, toy: Toy) -> Optimum | None:
         return None
     rng = torch.Generator().manual_seed(stream_seed(trainer.config.seed, "toy comparison"))
     real = toy.sample(COMPARED, rng)[0].float().to(trainer.device)
-    with _judging(trainer.discriminator) as discriminator:
+    with evaluating(trainer.discriminator) as discriminator:
         return compare_with_optimum(
             discriminator, real, _samples(trainer, COMPARED), make_boxes(toy)
         )
@@ -56,14 +54,3 @@ def _samples(trainer: Trainer, count: int) -> Tensor:
     latent = trainer.generator.draw_latent(count, rng)
     points = np.concatenate(list(generate(trainer.generator, latent, 8192)))
     return torch.from_numpy(points).to(trainer.device)
-
-
-@contextlib.contextmanager
-def _judging(discriminator: Discriminator) -> Iterator[Discriminator]:
-    """The discriminator in evaluation mode, where asking it leaves no trace in its buffers."""
-    was_training = discriminator.training
-    discriminator.eval()
-    try:
-        yield discriminator
-    finally:
-        discriminator.train(was_training)

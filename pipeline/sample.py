@@ -18,7 +18,7 @@ from gan.files import atomic_write
 from gan.models.base import Generator
 from gan.published import load_generator
 from gan.runtime import pick_device, stream_seed
-from gan.sampling import generate, interpolate
+from gan.sampling import generate, generate_between
 from pipeline.params import run_stage
 from pipeline.paths import GENERATOR, PREPARED, SAMPLES
 
@@ -60,30 +60,29 @@ def main(config: Config) -> None:
             if bar.n < shown:
                 first.append(batch)
             bar.update(len(batch))
-    ends = generator.draw_latent(2 * sample.interpolations, rng).chunk(2)
-    between = interpolate(
-        ends[0], ends[1], sample.interpolation_steps, generator.config.latent
-    ).flatten(0, 1)
+    start, end = generator.draw_latent(2 * sample.interpolations, rng).chunk(2)
     seed = stream_seed(config.seed, "symbols of interpolation")
-    path = np.concatenate(list(generate(generator, between, sample.batch_size, seed)))
+    path: npt.NDArray[Any] = generate_between(
+        generator, start, end, sample.interpolation_steps, seed
+    )
     drawn = np.concatenate(first)[:shown]
     if generator.alphabet is not None and kind == "text":
         texts = generator.alphabet.decode_text(drawn)
         text_figures.lines(texts, SAMPLES / "samples.txt")
         text_figures.page(texts[: sample.grid**2], SAMPLES / "grid.png", title="samples")
         text_figures.page(
-            generator.alphabet.decode_text(path),
+            generator.alphabet.decode_text(path.reshape(-1, *generator.shape)),
             SAMPLES / "interpolation.png",
             title="from one latent vector to another",
             group=sample.interpolation_steps,
         )
     elif kind == "images":
         figures.image_grid(drawn, sample.grid, SAMPLES / "grid.png")
-        figures.image_grid(path, sample.interpolation_steps, SAMPLES / "interpolation.png")
+        images = path.reshape(-1, *generator.shape)
+        figures.image_grid(images, sample.interpolation_steps, SAMPLES / "interpolation.png")
     else:
         toy_figures.samples(drawn, SAMPLES / "grid.png")
-        rows = path.reshape(-1, sample.interpolation_steps, *generator.shape)
-        toy_figures.paths(rows, SAMPLES / "interpolation.png")
+        toy_figures.paths(path, SAMPLES / "interpolation.png")
 
 
 def _classify(config: Config, classifier: Generator) -> None:

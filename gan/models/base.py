@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from gan.config import ModelConfig
 
 if TYPE_CHECKING:
     from gan.symbols import Alphabet
+
+Network = TypeVar("Network", bound=nn.Module)
 
 # Height and width where a generator of images begins, and a DCGAN's discriminator ends.
 FIRST_SIZE = 4
@@ -85,6 +89,17 @@ class Discriminator(nn.Module):
         return cast(Tensor, super().__call__(examples))
 
 
+@contextlib.contextmanager
+def evaluating(network: Network) -> Iterator[Network]:
+    """`network` in evaluation mode, where asking it leaves no trace in it, and then as it was."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield network
+    finally:
+        network.train(was_training)
+
+
 def refuse_alphabet(family: str, alphabet: Alphabet | None) -> None:
     """Raise ValueError if there is an alphabet: `family` has no network for symbols."""
     if alphabet is not None:
@@ -103,8 +118,9 @@ def image_outputs(shape: tuple[int, ...], alphabet: Alphabet | None) -> int:
     if alphabet is None:
         return channels
     if alphabet.colours is None:
-        found = "characters" if alphabet.is_text else "labels"
-        raise ValueError(f"the alphabet is of {found}, expected colours, for an image of symbols")
+        raise ValueError(
+            f"the alphabet is of {alphabet.kind}, expected colours, for an image of symbols"
+        )
     if alphabet.channels != channels:
         raise ValueError(
             f"the alphabet's colours have {alphabet.channels} channels, but an image has {channels}"

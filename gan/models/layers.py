@@ -1,4 +1,4 @@
-"""Layers that several families share: normalisation by name, spectral normalisation."""
+"""What several families share: normalisation by name, spectral normalisation, initial weights."""
 
 from __future__ import annotations
 
@@ -58,3 +58,19 @@ def add_spectral_norm(network: nn.Module) -> None:
     for module in list(network.modules()):
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
             parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
+
+
+def initialise(network: nn.Module) -> None:
+    """Give `network` uniform weights and zero biases, as the code of WGAN-GP does.
+
+    Of He's variance the convolutions of blocks and layers, which are named `conv_1` and `conv_2`,
+    of Glorot's all other convolutions and dense layers.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+            if name.rpartition(".")[2] in ("conv_1", "conv_2"):
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+            else:
+                nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from gan.config import ModelConfig
 from gan.models import base
-from gan.models.layers import add_spectral_norm, normalisation
+from gan.models.layers import add_spectral_norm, initialise, normalisation
 
 if TYPE_CHECKING:
     from gan.symbols import Alphabet
@@ -92,7 +92,7 @@ class Generator(base.Generator):
         self.blocks = nn.Sequential(*(Block(width, "batch", "up") for _ in range(levels)))
         self.norm = nn.BatchNorm2d(width)
         self.conv = nn.Conv2d(width, outputs, 3, padding=1)
-        _initialise(self)
+        initialise(self)
 
     def forward(self, latent: Tensor) -> Tensor:
         """`[B, latent_size]` to `[B, C, S, S]`, or to logits `[B, S, S]` or `[B, V, S, S]`."""
@@ -121,7 +121,7 @@ class Discriminator(base.Discriminator):
             *(Block(width, norm, "none") for _ in range(2)),
         )
         self.dense = nn.Linear(width, 1)
-        _initialise(self)
+        initialise(self)
         if config.spectral_norm:
             add_spectral_norm(self)
 
@@ -131,15 +131,3 @@ class Discriminator(base.Discriminator):
         x = F.relu(x).mean(dim=(2, 3))  # [B, W]
         logits: Tensor = self.dense(x)  # [B, 1]
         return logits.squeeze(1)
-
-
-def _initialise(network: nn.Module) -> None:
-    """Uniform weights of He's variance where a ReLU lies beyond, of Glorot's elsewhere."""
-    for name, module in network.named_modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            if name.rpartition(".")[2] in ("conv_1", "conv_2"):
-                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-            else:
-                nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from gan.config import ModelConfig
 from gan.models import base
-from gan.models.layers import add_spectral_norm, normalisation
+from gan.models.layers import add_spectral_norm, initialise, normalisation
 
 if TYPE_CHECKING:
     from gan.symbols import Alphabet
@@ -82,7 +82,7 @@ class Generator(base.Generator):
         self.blocks = nn.Sequential(*(Block(width) for _ in range(config.depth)))
         self.norm = nn.BatchNorm1d(width)
         self.conv = nn.Conv1d(width, base.logits_a_position(alphabet), 1)
-        _initialise(self)
+        initialise(self)
 
     def forward(self, latent: Tensor) -> Tensor:
         """`[B, latent_size]` to `[B, V, L]` or `[B, L]`."""
@@ -109,7 +109,7 @@ class Discriminator(base.Discriminator):
         for _ in range(config.depth):
             left = (left + 1) // 2
         self.dense = nn.Linear(width * left, 1)
-        _initialise(self)
+        initialise(self)
         nn.init.normal_(self.embedding.weight)
         if config.spectral_norm:
             add_spectral_norm(self)
@@ -132,7 +132,7 @@ class Discriminator(base.Discriminator):
 
 def _characters(alphabet: Alphabet | None) -> Alphabet:
     if alphabet is None or not alphabet.is_text:
-        found = "no alphabet" if alphabet is None else "an alphabet of colours"
+        found = "no alphabet" if alphabet is None else f"an alphabet of {alphabet.kind}"
         raise ValueError(f"found {found}, expected one of characters, for networks of texts")
     return alphabet
 
@@ -142,15 +142,3 @@ def _length(shape: tuple[int, ...]) -> int:
     if len(shape) != 1:
         raise ValueError(f"shape is {list(shape)}, expected that of a text, [L]")
     return shape[0]
-
-
-def _initialise(network: nn.Module) -> None:
-    """Uniform weights, of He's variance in blocks and layers, of Glorot's elsewhere."""
-    for name, module in network.named_modules():
-        if isinstance(module, (nn.Conv1d, nn.Linear)):
-            if name.rpartition(".")[2] in ("conv_1", "conv_2"):
-                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-            else:
-                nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

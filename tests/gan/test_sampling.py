@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gan.config import ModelConfig
 from gan.models import build_generator
-from gan.sampling import generate, interpolate
+from gan.sampling import generate, generate_between, interpolate
 from gan.symbols import Alphabet
 
 
@@ -124,6 +124,27 @@ def test_texts_come_as_symbols_that_the_seed_decides():
     assert not np.array_equal(same[:20], same[20:])
 
 
+def test_batches_with_the_same_random_numbers_differ_as_their_distributions_do():
+    network = symbol_generator(LETTERS)
+    latent = torch.randn(1, 3).expand(500, -1)
+
+    def drawn(nudge: float, fresh: bool) -> np.ndarray:
+        both = torch.cat([latent, latent + nudge])
+        return np.concatenate(list(generate(network, both, 500, fresh=fresh)))
+
+    same = drawn(0.0, fresh=False)
+    assert np.array_equal(same[:500], same[500:])
+    assert not np.array_equal(same[0], same[1])
+    chance = network.eval()(torch.cat([latent[:1], latent[:1] + 0.3])).softmax(1)  # [2, V, L]
+    # The least share of symbols that any coupling of the two distributions could change.
+    least = (chance[0] - chance[1]).abs().sum(0).mean().item() / 2
+    changed, fresh = (
+        (each[:500] != each[500:]).mean()
+        for each in (drawn(0.3, fresh=False), drawn(0.3, fresh=True))
+    )
+    assert least - 0.02 < changed < 0.5 * fresh
+
+
 def test_symbols_are_drawn_as_often_as_their_logits_say():
     network = symbol_generator(LETTERS).eval()
     latent = torch.randn(1, 3)
@@ -131,3 +152,18 @@ def test_symbols_are_drawn_as_often_as_their_logits_say():
     share = np.stack([(drawn == symbol).mean(0) for symbol in range(5)])  # [V, L]
     chance = network(latent)[0].softmax(0).detach().numpy()
     assert np.abs(share - chance).max() < 0.02
+
+
+@pytest.mark.parametrize("alphabet", [None, COLOURS, LETTERS], ids=["numbers", "colours", "text"])
+def test_a_row_for_each_start_and_a_column_for_each_step(alphabet: Alphabet | None):
+    network = generator() if alphabet is None else symbol_generator(alphabet)
+    start, end = torch.randn(2, 4, 3)
+    path = generate_between(network, start, end, 5, seed=3)
+    (first,) = generate(network, start, 4, seed=3)
+    (middle,) = generate(network, interpolate(start, end, 5)[:, 2], 4, seed=3)
+    assert path.shape == (4, 5, *network.shape)
+    # The same places of a batch have the same random numbers.
+    assert np.array_equal(path[:, 0], first)
+    assert np.array_equal(path[:, 2], middle)
+    (still,) = generate_between(network, start[:1], start[:1].clone(), 5)
+    assert all(np.array_equal(frame, still[0]) for frame in still)

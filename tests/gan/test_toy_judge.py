@@ -50,7 +50,7 @@ def test_the_same_bytes_and_checksum(prepared: Prepared, tmp_path: Path):
 def test_the_judge_of_other_data_or_of_images_is_refused(prepared: Prepared, tmp_path: Path):
     path = tmp_path / "judge.safetensors"
     save_toy_judge(prepared, path)
-    with pytest.raises(StateError, match=r"of data with the checksum .*run judge again"):
+    with pytest.raises(StateError, match=r"of points with the checksum .*run judge again"):
         load_toy_judge(path, "other")
     with pytest.raises(StateError, match="not a judge that can be loaded"):
         load_judge(path)

@@ -13,9 +13,8 @@ from gan.config import Config, parse
 from gan.errors import ConfigError, DataError, UserError
 from gan.published import load_generator
 from gan.symbols import Alphabet
-from pipeline import evaluate, judge, paths, prepare, sample, train
-
-STAGES = (prepare, judge, train, sample, evaluate)
+from pipeline import evaluate, paths, prepare, sample, train
+from tests.pipeline.stages import run
 
 
 def configure(data: dict[str, Any] | None = None, **objective: Any) -> Config:
@@ -41,9 +40,7 @@ def configure(data: dict[str, Any] | None = None, **objective: Any) -> Config:
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
+def _sources(workspace: Path) -> None:
     draw("pictures", ("blue", "green", "red"))
 
 
@@ -57,15 +54,6 @@ def draw(folder: str, classes: tuple[str, ...]) -> None:
             path = Path(folder) / name / f"{index:03d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(path)
-
-
-def run(config: Config) -> dict[str, bytes]:
-    """All stages; the outs by path."""
-    for stage in STAGES:
-        stage.main(config)
-    folders = ("data", "models", "metrics", "results")
-    files = (path for folder in folders for path in Path(folder).rglob("*") if path.is_file())
-    return {str(path): path.read_bytes() for path in sorted(files)}
 
 
 def test_every_stage_runs_and_twice_to_the_same_bytes():

@@ -11,7 +11,8 @@ from PIL import Image
 from gan.config import Config, parse
 from gan.errors import StateError
 from gan.published import load_generator
-from pipeline import evaluate, judge, paths, prepare, sample, train
+from pipeline import evaluate, judge, paths, prepare
+from tests.pipeline.stages import run
 
 IMAGES: dict[str, Any] = {
     "model": {"latent_size": 4, "generator_width": 4, "discriminator_width": 4},
@@ -55,9 +56,7 @@ def configure(kind: str, **of_training: Any) -> Config:
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
+def _sources(workspace: Path) -> None:
     rng = np.random.default_rng(0)
     words = ["alpha", "beta", "gamma", "delta"]
     texts = (" ".join(rng.choice(words, 6)) for _ in range(2000))
@@ -66,15 +65,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = Path("pictures") / f"{index:03d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(path)
-
-
-def run(config: Config) -> dict[str, bytes]:
-    """All stages; the outs by path."""
-    for stage in (prepare, judge, train, sample, evaluate):
-        stage.main(config)
-    folders = ("data", "models", "metrics", "results")
-    files = (path for folder in folders for path in Path(folder).rglob("*") if path.is_file())
-    return {str(path): path.read_bytes() for path in sorted(files)}
 
 
 @pytest.mark.parametrize(

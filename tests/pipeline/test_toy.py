@@ -9,7 +9,10 @@ from PIL import Image
 
 from gan.config import Config, parse
 from gan.errors import StateError
-from pipeline import evaluate, judge, paths, prepare, sample, train
+from pipeline import evaluate, paths, prepare, train
+from tests.pipeline.stages import run
+
+pytestmark = pytest.mark.usefixtures("workspace")
 
 DIMENSIONS = {"normal": 1, "ring": 2}
 
@@ -26,21 +29,6 @@ def configure(toy: str, **of_training: object) -> Config:
         "runtime": {"device": "cpu", "workers": 0},
     }  # fmt: skip
     return parse(Config, values, "test")
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-
-
-def run(config: Config) -> dict[str, bytes]:
-    """All stages; the outs by path."""
-    for stage in (prepare, judge, train, sample, evaluate):
-        stage.main(config)
-    folders = ("data", "models", "metrics", "results")
-    files = (path for folder in folders for path in Path(folder).rglob("*") if path.is_file())
-    return {str(path): path.read_bytes() for path in sorted(files)}
 
 
 @pytest.mark.parametrize("toy", DIMENSIONS)

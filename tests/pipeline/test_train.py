@@ -28,9 +28,7 @@ def configure(objective: dict[str, Any] | None = None, **of_training: Any) -> Co
 
 
 @pytest.fixture(autouse=True)
-def _prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
+def _prepared(workspace: Path) -> None:
     prepare(configure().data, paths.PREPARED, workers=0)
 
 
