@@ -30,16 +30,26 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
-from benchmarks.games import identity, markdown, play, prepared_data, read_rows
-from benchmarks.report import print_table, results_path, write_csv
+from benchmarks.comparison import (
+    BAR_UPDATES,
+    Row,
+    command_line,
+    complete,
+    identity,
+    markdown,
+    play,
+    prepared_data,
+    run_command,
+    updates,
+)
+from benchmarks.report import print_table, results_path
 from gan.averaging import averaged_copy, decay, update
 from gan.classification import error_rate, label_alphabet, labels_of, predict
 from gan.config import Config, parse
 from gan.data.batches import Batches
 from gan.data.prepared import Prepared
-from gan.errors import ConfigError, TrainingError, UserError
+from gan.errors import TrainingError
 from gan.files import write_bytes
 from gan.models import build_generator
 from gan.models.base import Generator
@@ -49,12 +59,10 @@ from gan.relaxation import categorical_logits
 from gan.runtime import pick_device, stream_seed
 from gan.schedules import learning_rate_factor
 from gan.state import DEFAULT_ROOT, fingerprint
-from gan.training import Interrupted
 from pipeline import preset
 
 WORK = DEFAULT_ROOT / "adversarial_classification"
 PRESET = "adversarial-classifier"
-BAR_UPDATES = 50  # a run
 
 DIVERGENCES = ("gan", "jensen_shannon", "kl", "reverse_kl", "pearson", "squared_hellinger")
 ESTIMATORS = ("importance", "reinforce")
@@ -83,8 +91,6 @@ CRITICS = {
     "WGAN, clip 0.01, rate 1e-3": _critic(0.01, 1e-3),
     "WGAN, clip 0.1, rate 1e-3": _critic(0.1, 1e-3),
 }
-
-Row = dict[str, Any]
 
 
 def methods() -> dict[str, dict[str, Any]]:
@@ -122,11 +128,9 @@ def configure(method: str, data: str, pairs: Sequence[str], steps: int | None, s
     return parse(Config, {**values, "seed": seed}, f"{method} on {data}")
 
 
-def updates(method: str, config: Config) -> int:
+def length(method: str, config: Config) -> int:
     """Steps of either player in a run: what the bar counts."""
-    objective = config.objective
-    a_round = 1 if method == CROSS_ENTROPY else objective.d_steps + objective.g_steps
-    return config.train.steps * a_round
+    return config.train.steps if method == CROSS_ENTROPY else updates(config)
 
 
 def fit_by_cross_entropy(
@@ -185,7 +189,7 @@ def run(
         "config": key_of(method, config),
         "failed": "",
     }
-    started, before = time.monotonic(), bar.n
+    started = time.monotonic()
     try:
         if method == CROSS_ENTROPY:
             classifier = fit_by_cross_entropy(config, prepared, device, bar)
@@ -193,7 +197,6 @@ def run(
             classifier = play(config, prepared, work, device, bar).average
     except TrainingError as error:
         row["failed"] = str(error).partition(";")[0]
-        bar.update(before + updates(method, config) - bar.n)
         return row
     row["seconds"] = round(time.monotonic() - started, 1)
     for split in ("test", "train"):
@@ -236,66 +239,35 @@ def table(rows: Sequence[Row]) -> list[Row]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.adversarial_classification",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_line(
+        "benchmarks.adversarial_classification", __doc__, steps="of the classifier", work=WORK
     )
-    parser.add_argument("--data", default="digits", help="data preset (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="runs a row (%(default)s)")
-    parser.add_argument("--steps", type=int, help="of the classifier; the preset's by default")
-    parser.add_argument("--path", help="where the data are, short for data.path=…")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--work", type=Path, default=WORK, help="data, states (%(default)s)")
-    parser.add_argument("--output", type=Path, help="CSV file")
-    parser.add_argument("pairs", nargs="*", metavar="key=value", help="for every run")
-    options = parser.parse_intermixed_args(arguments)
-    try:
-        return _compare(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (Interrupted, KeyboardInterrupt):
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    return run_command(parser, arguments, _compare)
 
 
-def _compare(options: argparse.Namespace) -> int:
+def _compare(options: argparse.Namespace) -> None:
     device = pick_device(options.device)
-    for name in ("seeds", "steps"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} is {value}, expected at least 1")
-    pairs = list(options.pairs)
-    if options.path is not None:
-        pairs.append(f"data.path={json.dumps(options.path)}")
     stem = f"adversarial_classification_{options.data.replace('-', '_')}"
     path = options.output or results_path(stem, device)
     configs = {
-        (method, seed): configure(method, options.data, pairs, options.steps, seed)
+        (method, seed): configure(method, options.data, options.pairs, options.steps, seed)
         for seed in range(options.seeds)
         for method in methods()
     }
     keys = {each: key_of(each[0], config) for each, config in configs.items()}
-    # Rows of other settings are replaced: a table has one budget.
-    rows = [row for row in read_rows(path) if keys.get((row["game"], row["seed"])) == row["config"]]
-    done = {(row["game"], row["seed"]) for row in rows}
-    todo = {key: config for key, config in configs.items() if key not in done}
     prepared = prepared_data(next(iter(configs.values())), options.work)
     label_alphabet(prepared)  # raises where there is nothing to learn from
-    print(f"{len(done)} runs are there, {len(todo)} to go", file=sys.stderr)
-    total = sum(updates(method, config) for (method, _), config in todo.items())
-    order = list(methods())
-    with tqdm(total=total, unit="update", dynamic_ncols=True, smoothing=0.02) as bar:
-        for (method, seed), config in todo.items():
-            bar.set_description(f"{method}, seed {seed}")
-            rows.append(run(method, config, prepared, options.work, device, bar))
-            rows.sort(key=lambda row: (order.index(row["game"]), row["seed"]))
-            write_csv(path, rows, device)
+    rows = complete(
+        path,
+        configs,
+        keys,
+        lambda method, config, bar: run(method, config, prepared, options.work, device, bar),
+        device,
+        length,
+    )
     lines = table(rows)
     print_table(lines)
     write_bytes(path.with_suffix(".md"), markdown(lines).encode())
-    return 0
 
 
 if __name__ == "__main__":

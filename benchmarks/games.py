@@ -3,10 +3,12 @@
     python -m benchmarks.games --data digits
     python -m benchmarks.games --data toy-ring --games wgan-gp,relativistic-r1r2 --seeds 3
     python -m benchmarks.games --data mnist --steps 3000 data.path=/path/to/mnist
+    python -m benchmarks.games --data digits --games bgan-binary,gumbel,wgan-gp-relaxed
 
-`--data` names a data preset, `--games` presets that say what is played (all of them by default);
-`key=value` come on top, for every game alike. A run is what the pipeline does: the same trainer,
-sampling and evaluation, on configurations that `python -m pipeline.preset GAME DATA` would write.
+`--data` names a data preset, `--games` presets that say what is played, by default all but those
+that play on symbols; `key=value` come on top, for every game alike. A run is what the pipeline
+does: the same trainer, sampling and evaluation, on configurations that
+`python -m pipeline.preset GAME DATA` would write.
 
 The budget is counted in updates of either player: `--steps N` gives every game 2·N of them, so
 that one with five discriminator steps a round plays N/3 rounds. Seconds stand in a column.
@@ -20,9 +22,6 @@ samples of all games side by side, and the metrics with error bars.
 from __future__ import annotations
 
 import argparse
-import csv
-import functools
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -31,29 +30,37 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from benchmarks import games_figures
-from benchmarks.report import machine, print_table, results_path, write_csv
+from benchmarks.comparison import (
+    BAR_UPDATES,
+    Row,
+    command_line,
+    complete,
+    identity,
+    markdown,
+    play,
+    prepared_data,
+    run_command,
+)
+from benchmarks.report import print_table, results_path
 from gan.config import Config, parse
-from gan.data.prepare import prepare
-from gan.data.prepared import Prepared, open_prepared
-from gan.errors import ConfigError, TrainingError, UserError
+from gan.data.prepared import Prepared
+from gan.errors import ConfigError, TrainingError
 from gan.evaluation import evaluate
 from gan.files import write_bytes
 from gan.judge import Judge, fit_judge, load_judge, save_judge
 from gan.pixels import Examples, Images, Points
 from gan.runtime import pick_device, stream_seed
 from gan.sampling import generate
-from gan.state import DEFAULT_ROOT, code_digest, fingerprint, hold
+from gan.state import DEFAULT_ROOT, fingerprint
 from gan.toy_evaluation import evaluate_points
 from gan.toys import toy_of
-from gan.training import Interrupted, Trainer, trainer_of
+from gan.training import Trainer
 from pipeline import preset
 
 WORK = DEFAULT_ROOT / "games"
 SHOWN = 2000  # samples kept of every run, for the figure
-BAR_UPDATES = 50  # a run
 
 # Column: where it stands in the metrics, and whether more is better.
 IMAGE_METRICS = {
@@ -78,12 +85,19 @@ POINT_METRICS = {
     "neural_wasserstein": ("neural_divergences.wasserstein.value", False),
 }
 
-Row = dict[str, Any]
-
 
 def game_names() -> list[str]:
     """The presets that say what is played, and not on what."""
     return [name for name in preset.names() if preset.is_game(name)]
+
+
+def playable_names() -> list[str]:
+    """Those, and games of images of symbols, to be compared with each other alone.
+
+    Classifiers have a benchmark of their own: they draw no samples.
+    """
+    free = [name for name in preset.names() if preset.is_data_free(name)]
+    return [name for name in free if "name" not in preset.load(name)["params"].get("model", {})]
 
 
 def configure(game: str, data: str, pairs: Sequence[str], steps: int | None, seed: int) -> Config:
@@ -110,25 +124,6 @@ def configure(game: str, data: str, pairs: Sequence[str], steps: int | None, see
     return parse(Config, {**values, "seed": seed}, f"{game} on {data}")
 
 
-def identity(config: Config) -> dict[str, Any]:
-    """What determines a row: everything but where and how the work runs.
-
-    Without what has its default, so that rows outlive keys that are new to the configuration.
-    """
-    return config.model_dump(exclude={"runtime"}, exclude_defaults=True)
-
-
-def prepared_data(config: Config, work: Path) -> Prepared:
-    """The data of `config`, prepared below `work` when they are not there yet."""
-    key = fingerprint({"data": config.data.model_dump()})
-    folder = work / f"data-{key}"
-    try:
-        return open_prepared(folder)
-    except UserError:
-        prepare(config.data, folder, workers=config.runtime.workers)
-    return open_prepared(folder)
-
-
 def fitted_judge(prepared: Prepared, config: Config, work: Path, device: torch.device) -> Judge:
     """The judge of these data, fitted when it is not there yet."""
     about = {"data": prepared.manifest.checksum, "judge": config.judge.model_dump()}
@@ -139,45 +134,12 @@ def fitted_judge(prepared: Prepared, config: Config, work: Path, device: torch.d
     return load_judge(path, device)
 
 
-def play(config: Config, prepared: Prepared, work: Path, device: torch.device, bar: Any) -> Trainer:
-    """Train by `config`, from the state of an interrupted run where there is one.
-
-    Raises:
-        Interrupted: someone asked to stop; the state is saved.
-        TrainingError: the game diverged.
-    """
-    objective = config.objective
-    a_round = objective.d_steps + objective.g_steps
-    reached = 0
-
-    def note(step: int, samples: Examples) -> None:
-        nonlocal reached
-        bar.update((step - reached) * a_round)
-        reached = step
-
-    about = {"run": identity(config), "data": prepared.manifest.checksum, "code": _code()}
-    with hold(work, about) as state:
-        trainer = trainer_of(config, prepared, device=device)
-        found = state.latest()
-        if found is not None and found[0] < config.train.steps:
-            note(found[0], np.empty(0, np.float32))
-        trainer.run(state, config.runtime, note, progress=False)
-        # Its samples and its row are what is kept of it.
-        state.clear()
-    return trainer
-
-
-@functools.cache
-def _code() -> str:
-    # All of it: what is imported so far depends on which games have been played.
-    return code_digest(imported=(), whole=("gan", "kernels"))
-
-
 def sample(trainer: Trainer, config: Config) -> Examples:
     """As the stage of that name."""
     rng = torch.Generator().manual_seed(stream_seed(config.seed, "samples"))
     latent = trainer.average.draw_latent(config.sample.count, rng)
-    return np.concatenate(list(generate(trainer.average, latent, config.sample.batch_size)))
+    seed = stream_seed(config.seed, "symbols of samples")
+    return np.concatenate(list(generate(trainer.average, latent, config.sample.batch_size, seed)))
 
 
 def judged(
@@ -210,13 +172,11 @@ def run(game: str, config: Config, work: Path, device: torch.device, bar: Any) -
         "config": key,
         "failed": "",
     }
-    started, done = time.monotonic(), bar.n
+    started = time.monotonic()
     try:
         trainer = play(config, prepared, work, device, bar)
     except TrainingError as error:
         row["failed"] = str(error).partition(";")[0]
-        objective = config.objective
-        bar.update(done + config.train.steps * (objective.d_steps + objective.g_steps) - bar.n)
         return row
     row["seconds"] = round(time.monotonic() - started, 1)
     samples = sample(trainer, config)
@@ -247,30 +207,6 @@ def _keep(samples: Examples, path: Path) -> None:
     np.save(path, samples, allow_pickle=False)
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows that are there, numbers as numbers."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    of_machine = set(machine())
-    return [
-        {
-            key: _number(value) if key not in ("game", "config", "failed", "alarms") else value
-            for key, value in row.items()
-            if key not in of_machine and key != "gpu"
-        }
-        for row in rows
-    ]
-
-
-def _number(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 def means(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
     """One row a game: mean ± deviation over the seeds that did not fail."""
     table = []
@@ -296,13 +232,6 @@ def _spread(values: Sequence[float]) -> str:
     return f"{mean:.3g} ± {deviation:.2g}" if len(values) > 1 else f"{mean:.3g}"
 
 
-def markdown(table: Sequence[Row]) -> str:
-    """`table` as Markdown."""
-    names = list(table[0])
-    lines = [names, ["---"] * len(names), *([str(row[name]) for name in names] for row in table)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
 def report(rows: Sequence[Row], data: str, prepared: Prepared, path: Path, work: Path) -> None:
     """Print the table; write it and the figures beside `path`."""
     table = means(rows, list(columns(prepared)))
@@ -322,81 +251,50 @@ def report(rows: Sequence[Row], data: str, prepared: Prepared, path: Path, work:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.games",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_line("benchmarks.games", __doc__, steps="updates of each player", work=WORK)
+    parser.add_argument(
+        "--games", default="", help="presets, by commas; by default all but those on symbols"
     )
-    parser.add_argument("--data", default="digits", help="data preset (%(default)s)")
-    parser.add_argument("--games", default="", help="presets, by commas; all by default")
-    parser.add_argument("--seeds", type=int, default=3, help="runs a game (%(default)s)")
-    parser.add_argument("--steps", type=int, help="updates of each player; the preset's by default")
-    parser.add_argument("--path", help="where the data are, short for data.path=…")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--work", type=Path, default=WORK, help="states (%(default)s)")
-    parser.add_argument("--output", type=Path, help="CSV file")
-    parser.add_argument("pairs", nargs="*", metavar="key=value", help="for every game")
-    options = parser.parse_intermixed_args(arguments)
-    try:
-        return _compare(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (Interrupted, KeyboardInterrupt):
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    return run_command(parser, arguments, _compare)
 
 
-def _compare(options: argparse.Namespace) -> int:
+def _compare(options: argparse.Namespace) -> None:
     device = pick_device(options.device)
-    known = game_names()
-    games = [name for name in options.games.split(",") if name] or known
+    games = [name for name in options.games.split(",") if name] or game_names()
+    known = playable_names()
     for name in games:
         if name not in known:
             raise ConfigError(f"there is no game {name!r}; known: {', '.join(known)}")
-    if options.seeds < 1:
-        raise ConfigError(f"--seeds is {options.seeds}, expected at least 1")
     # Fresh discriminators are what the comparison is about; off by default in the pipeline.
     pairs = ["evaluate.neural_steps=300", *options.pairs]
-    if options.path is not None:
-        pairs.append(f"data.path={json.dumps(options.path)}")
-    path = options.output or results_path(f"games_{options.data.replace('-', '_')}", device)
     configs = {
         (game, seed): configure(game, options.data, pairs, options.steps, seed)
         for seed in range(options.seeds)
         for game in games
     }
-    identities = {run: fingerprint({"run": identity(config)}) for run, config in configs.items()}
-    # Rows of other settings are replaced: a table has one budget.
-    rows = [
-        row
-        for row in read_rows(path)
-        if identities.get((row["game"], row["seed"])) == row["config"]
-    ]
-    done = {(row["game"], row["seed"]) for row in rows}
-    todo = {key: config for key, config in configs.items() if key not in done}
-    prepared = prepared_data(next(iter(configs.values())), options.work)
-    updates = sum(
-        config.train.steps * (config.objective.d_steps + config.objective.g_steps)
-        for config in todo.values()
+    config = next(iter(configs.values()))
+    for (game, _), other in configs.items():
+        if other.data != config.data:
+            raise ConfigError(
+                f"{game} and {games[0]} play on other data (data.levels {other.data.levels} and "
+                f"{config.data.levels}): expected games on symbols, or games on numbers"
+            )
+    if config.data.kind == "text":
+        raise ConfigError(f"--data {options.data} is text: expected images or points")
+    symbols = "_symbols" if config.data.levels or config.data.palette else ""
+    stem = f"games_{options.data.replace('-', '_')}{symbols}"
+    path = options.output or results_path(stem, device)
+    # Two names of one game, `fgan-gan` and `non-saturating`, are one run.
+    keys = {each: fingerprint({"run": identity(config)}) for each, config in configs.items()}
+    prepared = prepared_data(config, options.work)
+    rows = complete(
+        path,
+        configs,
+        keys,
+        lambda game, config, bar: run(game, config, options.work, device, bar),
+        device,
     )
-    print(f"{len(done)} runs are there, {len(todo)} to go", file=sys.stderr)
-    with tqdm(total=updates, unit="update", dynamic_ncols=True, smoothing=0.02) as bar:
-        for (game, seed), config in todo.items():
-            bar.set_description(f"{game}, seed {seed}")
-            # Two names of one game, `fgan-gan` and `non-saturating`, are one run.
-            key = identities[game, seed]
-            same = next((row for row in rows if row["config"] == key), None)
-            if same is None:
-                rows.append(run(game, config, options.work, device, bar))
-            else:
-                rows.append({**same, "game": game})
-                objective = config.objective
-                bar.update(config.train.steps * (objective.d_steps + objective.g_steps))
-            rows.sort(key=lambda row: (games.index(row["game"]), row["seed"]))
-            write_csv(path, rows, device)
     report(rows, options.data, prepared, path, options.work)
-    return 0
 
 
 if __name__ == "__main__":

@@ -180,8 +180,9 @@ def curves(history: Mapping[str, Sequence[float]], path: PathLike) -> None:
     """Write one chart for each group of columns that belong together, over `step`.
 
     Columns whose name contains `loss`, `logit`, `accuracy` or `gradient` share a chart; every other
-    column has its own, apart from `images`, which runs along with `step`. Values that are not
-    finite are left out of the line.
+    column has its own, apart from `images`, which runs along with `step`. A chart that would be
+    zero throughout, of a penalty that nobody pays for example, is left out while others are left.
+    Values that are not finite are left out of the line.
 
     Args:
         history: name of a column to its values, all of one length; `step` is the x axis.
@@ -199,6 +200,8 @@ def curves(history: Mapping[str, Sequence[float]], path: PathLike) -> None:
         if len(values) != len(steps):
             raise UserError(f"history column {name} has {len(values)} rows: step has {len(steps)}")
     groups = _groups(list(columns))
+    telling = [group for group in groups if any(any(columns[name]) for name in group[2])]
+    groups = telling or groups
     across = 1 if len(groups) == 1 else 2
     down = math.ceil(len(groups) / across)
     figure = new_figure(5.2 * across, 2.7 * down)

@@ -109,6 +109,12 @@ def test_a_game_that_diverges_is_a_row_that_says_so(tmp_path: Path, monkeypatch)
     [
         (["--games", "minmax"], "there is no game 'minmax'; known: bgan"),
         (["--games", "toy-ring"], "there is no game 'toy-ring'"),
+        (["--games", "adversarial-classifier"], "there is no game 'adversarial-classifier'"),
+        (
+            ["--data", "digits", "--games", "lsgan,bgan-binary"],
+            "bgan-binary and lsgan play on other",
+        ),
+        (["--data", "bgan-text", "--games", "gumbel"], "--data bgan-text is text: expected images"),
         (["--seeds", "0"], "--seeds is 0, expected at least 1"),
         (["train.stpes=3"], "train.stpes: unknown key"),
         (["--data", "toy-rign"], "there is no preset 'toy-rign'"),
@@ -119,9 +125,10 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path, capsys, options, messa
     assert message in capsys.readouterr().err
 
 
-def test_images_are_judged_as_in_the_pipeline(tmp_path: Path):
+@pytest.mark.parametrize("game", ["lsgan", "bgan-binary"])
+def test_images_are_judged_as_in_the_pipeline(game: str, tmp_path: Path):
     status = games.main(
-        ["--data", "digits", "--games", "lsgan", "--seeds", "1", "--steps", "2", "--device", "cpu",
+        ["--data", "digits", "--games", game, "--seeds", "1", "--steps", "2", "--device", "cpu",
          "--work", str(tmp_path / "work"), "--output", str(tmp_path / "games.csv"),
          "data.size=8", "judge.width=4", "judge.features=8", "judge.images_seen=500",
          "model.generator_width=4", "model.discriminator_width=4", "train.batch_size=8",

@@ -103,6 +103,22 @@ def test_columns_that_belong_together_share_a_chart():
     ]
 
 
+def test_columns_that_are_zero_throughout_have_no_chart(tmp_path: Path):
+    steps = {"step": [1, 2], "loss": [2.0, 1.0]}
+    for name, more in {
+        "loss": {},
+        "zero": {"penalty": [0.0, 0.0]},
+        "nan": {"penalty": [0.0, math.nan]},
+    }.items():
+        figures.curves({**steps, **more}, tmp_path / name)
+    charts = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert charts["zero"] == charts["loss"]
+    assert Image.open(tmp_path / "nan").width > Image.open(tmp_path / "loss").width
+    # All of them, where there is nothing else.
+    figures.curves({"step": [1, 2], "loss": [0.0, 0.0]}, tmp_path / "flat")
+    assert Image.open(tmp_path / "flat").size == Image.open(tmp_path / "loss").size
+
+
 @pytest.mark.parametrize(
     "history",
     [{}, {"step": [1]}, {"loss": [1.0]}, {"step": [1, 2], "loss": [1.0]}],
