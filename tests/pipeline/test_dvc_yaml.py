@@ -126,7 +126,7 @@ def test_params_file_as_committed_has_the_defaults(committed_params: str):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stages_list_sections_and_never_the_runtime(stage: str):
-    listed = set(STAGES[stage]["params"])
+    listed = {name for name in STAGES[stage]["params"] if "." not in name}
     assert listed <= set(Config.model_fields)
     assert "runtime" not in listed
     used = {
@@ -142,6 +142,21 @@ def test_stages_list_sections_and_never_the_runtime(stage: str):
     assert listed - sections <= (
         {"seed", "model", "objective", "train"} if stage == "train" else set()
     )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_keys_that_the_run_cache_leaves_out_are_listed_by_themselves(stage: str):
+    """DVC hashes its lock without `size` and `nfiles`, wherever they stand: parameters, too."""
+    listed = set(STAGES[stage]["params"])
+    defaults = Config().model_dump()
+    hidden = {
+        name
+        for section in listed & set(defaults)
+        if isinstance(defaults[section], dict)
+        for name in keys(defaults[section], f"{section}.")
+        if name.rpartition(".")[2] in ("size", "nfiles")
+    }
+    assert {name for name in listed if "." in name} == hidden
 
 
 def test_outs_are_the_pipelines_paths():

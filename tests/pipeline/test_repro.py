@@ -221,6 +221,15 @@ def test_what_comes_after_runs_only_when_its_input_changed(own: Workspace):
     assert ran(own.dvc("repro")) == ["judge", "evaluate"]
 
 
+def test_images_of_another_size_are_those_of_that_size(own: Workspace):
+    """DVC's run cache does not look at keys of the name `size` inside of a section."""
+    for size, anew in ((16, ["prepare"]), (8, [])):
+        put(own, {"data.size": size})
+        assert ran(own.dvc("repro", "prepare")) == anew
+        manifest = json.loads((own.folder / "data/prepared/manifest.json").read_text())
+        assert manifest["shape"] == [1, size, size]
+
+
 def test_a_run_seen_before_comes_from_the_cache(own: Workspace):
     outs, states = own.digests(), own.checkpoints()
     put(own, {"train.betas": [0.4, 0.9]})
