@@ -1,7 +1,7 @@
 """What `reinforce` compares the log weights of its samples with, to make its variance small.
 
-A baseline is asked before it hears of the samples that it is used on: it does not depend on them,
-and so leaves the estimate unbiased.
+What is subtracted for a sample does not depend on that sample, and so leaves the estimate unbiased:
+either the baseline learns from samples only after it was used on them, or it looks at the others.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan.config import DiscreteConfig
+from gan.estimators import leave_one_out
 from gan.optimisers import make_optimiser
 from gan.runtime import stream_seed
 from kernels import update_log_z
@@ -25,8 +26,11 @@ LEARNING_RATE = 1e-3
 class Baseline(Protocol):
     """b of log w − b − 1."""
 
-    def __call__(self, latent: Tensor) -> Tensor:
-        """The baseline of latent vectors `[B, Z]`: `[B]` or 0-d, fp32, without a gradient."""
+    def __call__(self, latent: Tensor, log_weights: Tensor) -> Tensor:
+        """What is subtracted from log weights `[M, B]` of samples of latent vectors `[B, Z]`.
+
+        0-d, `[B]` or `[M, B]`, fp32, without a gradient.
+        """
 
     def update(self, latent: Tensor, log_weights: Tensor) -> None:
         """Learn from the log weights `[M, B]` of samples of `latent` `[B, Z]`."""
@@ -44,7 +48,7 @@ class Nothing:
     def __init__(self, device: torch.device) -> None:
         self._zero = torch.zeros((), device=device)
 
-    def __call__(self, latent: Tensor) -> Tensor:
+    def __call__(self, latent: Tensor, log_weights: Tensor) -> Tensor:
         """0, 0-d."""
         return self._zero
 
@@ -59,6 +63,18 @@ class Nothing:
         """Go on with nothing."""
 
 
+class LeaveOneOut(Nothing):
+    """b of a sample: the mean of log w − 1 over the other samples of its latent vector.
+
+    `gan.estimators.leave_one_out`. It has nothing to learn, and is there for every latent vector
+    from the first step on. The −1 goes with it, as with `Learned`.
+    """
+
+    def __call__(self, latent: Tensor, log_weights: Tensor) -> Tensor:
+        """`[M, B]`."""
+        return leave_one_out(log_weights) - 1
+
+
 class MovingAverage:
     """b = log β, an exponential moving average of log Z over batches, from 0 on.
 
@@ -69,7 +85,7 @@ class MovingAverage:
         self._rate = rate
         self._log_z = torch.zeros((), device=device)
 
-    def __call__(self, latent: Tensor) -> Tensor:
+    def __call__(self, latent: Tensor, log_weights: Tensor) -> Tensor:
         """The same for all latent vectors, 0-d."""
         # A copy: `update` writes into the original.
         return self._log_z.clone()
@@ -115,7 +131,7 @@ class Learned:
         )
 
     @torch.no_grad()
-    def __call__(self, latent: Tensor) -> Tensor:
+    def __call__(self, latent: Tensor, log_weights: Tensor) -> Tensor:
         """`[B]`."""
         values: Tensor = self._network(latent)
         return values.squeeze(1)
@@ -155,4 +171,4 @@ def make_baseline(
         return Learned(latent_size, stream_seed(seed, "baseline"), device)
     if config.baseline == "moving_average":
         return MovingAverage(config.baseline_rate, device)
-    return Nothing(device)
+    return LeaveOneOut(device) if config.baseline == "leave_one_out" else Nothing(device)

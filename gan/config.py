@@ -231,10 +231,15 @@ class DiscreteConfig(Section):
         description="importance: weights add up to 1 over the samples of each latent vector, or "
         "are divided by their mean over the batch",
     )
-    baseline: Literal["moving_average", "learned", "none"] = Field(
+    control_variate: bool = Field(
+        False,
+        description="importance: 1/M less of every weight in the gradient; the same mean, and less "
+        "noise where weights are nearly alike",
+    )
+    baseline: Literal["moving_average", "learned", "leave_one_out", "none"] = Field(
         "moving_average",
         description="reinforce: what log w is compared with; a running log Z, a small network of "
-        "the latent vector, or nothing",
+        "the latent vector, the latent vector's other samples, or nothing",
     )
     baseline_rate: float = Field(0.005, gt=0, le=1, description="of the running log Z, a step")
     temperature: float = Field(

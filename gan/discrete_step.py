@@ -111,9 +111,14 @@ class WeighingPlayers(Symbolic):
             said, objective.discriminator, objective.output
         ).view_as(log_probs)  # [M, B]
         if self._discrete.estimator == "importance":
-            loss = estimators.importance_loss(log_probs, log_weights, self._discrete.normalisation)
+            loss = estimators.importance_loss(
+                log_probs,
+                log_weights,
+                self._discrete.normalisation,
+                control_variate=self._discrete.control_variate,
+            )
         else:
-            baseline = self._baseline(fake.latent)
+            baseline = self._baseline(fake.latent, log_weights)
             loss = estimators.reinforce_loss(log_probs, log_weights, baseline)
             self._baseline.update(fake.latent, log_weights)
         self.generator_optimiser.zero_grad()

@@ -68,7 +68,11 @@ def importance_weights(log_weights: Tensor, normalisation: str = "latent") -> Te
 
 
 def importance_loss(
-    log_probs: Tensor, log_weights: Tensor, normalisation: str = "latent"
+    log_probs: Tensor,
+    log_weights: Tensor,
+    normalisation: str = "latent",
+    *,
+    control_variate: bool = False,
 ) -> Tensor:
     """−E_z Σ_m w̃ log g(x|z), a scalar: the cross-entropy of the samples as they are weighted.
 
@@ -81,9 +85,16 @@ def importance_loss(
         log_probs: log g(x|z) `[M, B]`, differentiable in the generator.
         log_weights: log w `[M, B]`, constants.
         normalisation: as `importance_weights`.
+        control_variate: the gradient is that of −E_z Σ_m (w̃ − 1/M) log g(x|z). Its expectation is
+            the same, for that of ∇log g is 0, and its variance smaller where weights are nearly
+            alike: then nearly all of the other's is that of (1/M) Σ_m ∇log g. The value stays.
     """
     weights = importance_weights(log_weights, normalisation)
-    return -(weights * log_probs).sum(0).mean()
+    loss = -(weights * log_probs).sum(0).mean()
+    if not control_variate:
+        return loss
+    mean = log_probs.mean()
+    return loss + (mean - mean.detach())
 
 
 def reinforce_loss(
@@ -92,18 +103,31 @@ def reinforce_loss(
     """−E_z (1/M) Σ_m (log w − b − 1) log g(x|z), a scalar whose gradient is what matters.
 
     With w = p/q its expectation is the gradient of the reverse KL(q ‖ p) for every M, and for
-    every b that does not depend on the samples: log β, a running log Z, as published, or whatever
-    else makes the variance small. The value itself means little.
+    every b that does not depend on the sample it is for: log β, a running log Z, as published,
+    `leave_one_out`, or whatever else makes the variance small. The value itself means little.
 
     Args:
         log_probs: log g(x|z) `[M, B]`, differentiable in the generator.
         log_weights: log w `[M, B]`, constants.
-        baseline: b, 0-d or `[B]`, a constant.
+        baseline: b, 0-d, `[B]` or `[M, B]`, a constant.
     """
     if isinstance(baseline, Tensor):
         baseline = baseline.detach()
     signal = _constant(log_weights) - baseline - 1
     return -(signal * log_probs).mean(0).mean()
+
+
+def leave_one_out(log_weights: Tensor) -> Tensor:
+    """For each sample the mean of log w over the others of its latent vector, `[M, B]`.
+
+    Kool et al. 2019 ("Buy 4 REINFORCE samples, get a baseline for free!"); Mnih & Rezende 2016
+    (arXiv 1602.06725) for bounds with several samples.
+
+    Args:
+        log_weights: log w `[M, B]`, M ≥ 2.
+    """
+    constant = _constant(log_weights)
+    return (constant.sum(0) - constant) / (len(constant) - 1)
 
 
 def _constant(tensor: Tensor) -> Tensor:

@@ -177,6 +177,15 @@ def _undefined_discrete(objective: ObjectiveConfig) -> list[str]:
             "whatever the discriminator says of it: expected samples 2 or more, or normalisation "
             "batch"
         )
+    if (
+        discrete.estimator == "reinforce"
+        and discrete.baseline == "leave_one_out"
+        and discrete.samples == 1
+    ):
+        problems.append(
+            "objective.discrete.samples is 1, but baseline leave_one_out compares a sample with "
+            "the others of its latent vector: expected samples 2 or more, or another baseline"
+        )
     return problems
 
 
@@ -185,12 +194,13 @@ def _unused_discrete(objective: ObjectiveConfig) -> list[str]:
     discrete, defaults = objective.discrete, type(objective.discrete)()
     moving = discrete.estimator == "reinforce" and discrete.baseline == "moving_average"
     return [
-        f"objective.discrete.{name} is {getattr(discrete, name)}, but estimator "
-        f"{discrete.estimator} has no use for it: expected {getattr(defaults, name)}, the default"
-        + (", or baseline moving_average" if name == "baseline_rate" else "")
+        f"objective.discrete.{name} is {_as_yaml(getattr(discrete, name))}, but estimator "
+        f"{discrete.estimator} has no use for it: expected {_as_yaml(getattr(defaults, name))}"
+        ", the default" + (", or baseline moving_average" if name == "baseline_rate" else "")
         for name, has in (
             ("samples", not discrete.relaxes),
             ("normalisation", discrete.estimator == "importance"),
+            ("control_variate", discrete.estimator == "importance"),
             ("baseline", discrete.estimator == "reinforce"),
             ("baseline_rate", moving),
             ("temperature", discrete.relaxes),
@@ -280,3 +290,7 @@ def unsound(objective: ObjectiveConfig, model: ModelConfig, train: TrainConfig) 
             )
         )
     return problems
+
+
+def _as_yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -73,6 +73,19 @@ MECHANISMS: dict[str, tuple[Alphabet, dict[str, dict]]] = {
         BINARY,
         {"objective": {**WEIGHED, "discrete": {"estimator": "reinforce", "baseline_rate": 0.1}}},
     ),
+    "importance with a control variate": (
+        BINARY,
+        {"objective": {**WEIGHED, "discrete": {"control_variate": True}}},
+    ),
+    "reinforce against the other samples": (
+        BINARY,
+        {
+            "objective": {
+                **WEIGHED,
+                "discrete": {"estimator": "reinforce", "baseline": "leave_one_out"},
+            }
+        },
+    ),
     "reinforce with a learned baseline": (
         LETTERS,
         {
@@ -276,10 +289,12 @@ def textbook_log_probs(logits: Tensor, drawn: Tensor) -> Tensor:
     ("mechanism", "weigh"),
     [
         ("importance on bits", lambda f: -f.softmax(0)),
+        ("importance with a control variate", lambda f: 1 / 3 - f.softmax(0)),
         ("one beta on text", lambda f: -4 * (f - 1).flatten().softmax(0).view_as(f)),
         ("reinforce without a baseline", lambda f: -(f - 1)),
         ("reinforce with a moving average", lambda f: -(f - 1) / 3),
         ("reinforce with a learned baseline", lambda f: -(2 * f - 1) / 3),
+        ("reinforce against the other samples", lambda f: -(f - (f.sum(0) - f) / 2) / 3),
     ],
 )
 def test_a_step_of_the_generator_is_the_textbook_step(mechanism: str, weigh):
@@ -302,6 +317,8 @@ def test_a_step_of_the_generator_is_the_textbook_step(mechanism: str, weigh):
     f = said.view_as(log_probs)
     loss = (weigh(f) * log_probs).sum(0).mean()
     loss.backward()
+    if objective.discrete.control_variate:
+        loss = -(f.softmax(0) * log_probs).sum(0).mean()  # which has no part in what is reported
     assert found["generator_loss"].item() == pytest.approx(loss.item(), rel=1e-4)
     for ours, theirs in zip(run.generator.parameters(), generator.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs - 0.05 * theirs.grad, rtol=1e-3, atol=1e-5)
@@ -481,7 +498,9 @@ def chances(rows: Tensor) -> Tensor:
     [
         ({}, 0.02),
         ({"normalisation": "batch"}, 0.02),
+        ({"control_variate": True}, 0.05),
         ({"estimator": "reinforce"}, 0.05),
+        ({"estimator": "reinforce", "baseline": "leave_one_out"}, 0.05),
     ],
 )
 def test_a_known_optimum_is_found(discrete: dict, rate: float, monkeypatch):

@@ -16,6 +16,7 @@ from gan import estimators
 from gan.estimators import (
     importance_loss,
     importance_weights,
+    leave_one_out,
     log_weights,
     reinforce_loss,
 )
@@ -168,6 +169,36 @@ def test_a_baseline_lowers_the_variance_of_reinforce():
     assert learned < 0.7 * moving
 
 
+def test_the_other_samples_are_a_baseline_without_bias_that_lowers_the_variance():
+    """Over all pairs of samples of one latent: the same mean as without, to the last digit."""
+    space = torch.tensor(list(itertools.product((0, 1), repeat=3)), dtype=torch.uint8)
+    logits = generator(bits=3)
+    log_w = data(size=len(space)).log() + 6  # of a discriminator that is off by a constant
+    log_probs = enumerated(logits, space)[:, 0].detach()
+    means, variances = {}, {}
+    for name in ("none", "others"):
+        mean, second = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+        for pair in itertools.product(range(len(space)), repeat=2):
+            index = torch.tensor(pair)
+            weights = log_w[index][:, None]  # [2, 1]
+            baseline = leave_one_out(weights) - 1 if name == "others" else 0.0
+            loss = reinforce_loss(log_prob(logits[:1], space[index][:, None]), weights, baseline)
+            found = gradient(loss, logits)[0]
+            chance = log_probs[index].sum().exp()
+            mean += chance * found
+            second += chance * found.square()
+        means[name], variances[name] = mean, (second - mean.square()).sum().item()
+    torch.testing.assert_close(means["others"], means["none"], **EXACT)
+    assert variances["others"] < 0.5 * variances["none"]
+
+
+def test_leaving_one_out_by_hand():
+    log_w = torch.tensor([[1.0, 0.0], [2.0, 3.0], [6.0, 0.0]], requires_grad=True)
+    found = leave_one_out(log_w)
+    assert found.tolist() == [[4.0, 1.5], [3.5, 0.0], [1.5, 1.5]]
+    assert not found.requires_grad
+
+
 # --- importance --------------------------------------------------------------------------------
 
 
@@ -193,26 +224,31 @@ def test_one_beta_over_the_whole_space_is_the_gradient_of_the_kl():
 
 
 def expectation_over_tuples(
-    logits: Tensor, log_w: Tensor, samples: int, space: Tensor
-) -> tuple[Tensor, Tensor]:
-    """E of `importance_loss`'s gradient over all M-tuples, and of the formula Σ w̃ ∇log g.
+    logits: Tensor, log_w: Tensor, samples: int, space: Tensor, **options: bool
+) -> tuple[Tensor, Tensor, float]:
+    """E of `importance_loss`'s gradient over all M-tuples, of Σ w̃ ∇log g, and the total variance.
 
     One latent, so that the two normalisations are one, too.
     """
     log_probs = enumerated(logits, space)[:, 0]  # [X]
     scores = torch.stack([gradient(each, logits)[0] for each in log_probs])  # ∇log g, [X, bits]
     by_loss, by_formula = torch.zeros_like(logits[0]), torch.zeros_like(logits[0])
+    squares = 0.0
     # Tuples that are alike but for their order come together, times their number.
     for drawn in itertools.combinations_with_replacement(range(len(space)), samples):
         index = torch.tensor(drawn)
         repeats = (drawn.count(x) for x in set(drawn))
         orders = math.factorial(samples) // math.prod(map(math.factorial, repeats))
         chance = orders * log_probs[index].sum().exp().detach()
-        loss = importance_loss(log_prob(logits[:1], space[index][:, None]), log_w[index][:, None])
-        by_loss += chance * gradient(loss, logits)[0]
+        loss = importance_loss(
+            log_prob(logits[:1], space[index][:, None]), log_w[index][:, None], **options
+        )
+        found = gradient(loss, logits)[0]
+        by_loss += chance * found
+        squares += (chance * found.square().sum()).item()
         w = log_w[index].exp()
         by_formula += chance * -(w[:, None] * scores[index]).sum(0) / w.sum()
-    return by_loss, by_formula
+    return by_loss, by_formula, squares - by_loss.square().sum().item()
 
 
 def test_self_normalised_importance_is_biased_and_the_bias_falls_with_the_samples():
@@ -225,7 +261,7 @@ def test_self_normalised_importance_is_biased_and_the_bias_falls_with_the_sample
     limit = gradient(-(target * log_probs).sum(), logits)[0]
     bias = {}
     for samples in (1, 2, 8, 16):
-        by_loss, by_formula = expectation_over_tuples(logits, log_w, samples, space)
+        by_loss, by_formula, _ = expectation_over_tuples(logits, log_w, samples, space)
         torch.testing.assert_close(by_loss, by_formula, **EXACT)
         bias[samples] = (by_loss - limit).norm().item()
     # One sample has weight 1 whatever it is, and the score has mean 0.
@@ -233,6 +269,37 @@ def test_self_normalised_importance_is_biased_and_the_bias_falls_with_the_sample
     assert bias[1] > bias[2] > bias[8] > bias[16]
     # O(1/M): M times the bias settles.
     assert 16 * bias[16] == pytest.approx(8 * bias[8], rel=0.15)
+
+
+@pytest.mark.parametrize("samples", [2, 5])
+def test_the_control_variate_changes_the_variance_and_not_the_mean(samples: int):
+    space = torch.tensor(list(itertools.product((0, 1), repeat=2)), dtype=torch.uint8)
+    logits = generator(bits=2)
+    # Weights that are nearly alike, as those of a discriminator that is hard put to it.
+    log_w = 0.3 * torch.tensor([0.5, -0.4, 1.0, -1.2], dtype=torch.float64)
+    plain, _, variance = expectation_over_tuples(logits, log_w, samples, space)
+    found, formula, less = expectation_over_tuples(
+        logits, log_w, samples, space, control_variate=True
+    )
+    torch.testing.assert_close(found, plain, **EXACT)
+    torch.testing.assert_close(found, formula, **EXACT)
+    assert less < 0.2 * variance
+
+
+@pytest.mark.parametrize("normalisation", estimators.NORMALISATIONS)
+def test_the_control_variate_takes_the_same_from_every_weight(normalisation: str):
+    rng = torch.Generator().manual_seed(0)
+    log_probs = torch.randn(4, 3, generator=rng).requires_grad_()
+    log_w = torch.randn(4, 3, generator=rng)
+    losses = [
+        importance_loss(log_probs, log_w, normalisation, control_variate=each)
+        for each in (False, True)
+    ]
+    assert losses[0].item() == pytest.approx(losses[1].item())  # the cross-entropy, still
+    plain, controlled = (torch.autograd.grad(loss, log_probs)[0] for loss in losses)
+    # In the mean over 3 latent vectors 1/M for each of M = 4 samples.
+    torch.testing.assert_close(controlled, plain + 1 / 12)
+    torch.testing.assert_close(controlled.sum(), torch.tensor(0.0), rtol=0, atol=1e-6)
 
 
 def test_weights_add_up_over_a_latent_or_over_the_batch():

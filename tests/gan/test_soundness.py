@@ -188,6 +188,19 @@ def discrete(
             "samples is 1, but the normalised weight of a single sample is 1",
         ),
         (
+            {
+                **WEIGHED,
+                "discrete": {"estimator": "reinforce", "baseline": "leave_one_out", "samples": 1},
+            },
+            SYMBOLS,
+            "samples is 1, but baseline leave_one_out compares a sample with the others",
+        ),
+        (
+            {**WEIGHED, "discrete": {"estimator": "reinforce", "control_variate": True}},
+            SYMBOLS,
+            "control_variate is true, but estimator reinforce has no use for it: expected false",
+        ),
+        (
             {**WEIGHED, "penalties": {"r1": 0.1}},
             TEXT,
             "penalties.r1 is 0.1, .* symbols of text, by which there is no slope: expected r1 0",
