@@ -168,13 +168,18 @@ def test_the_end_of_a_short_text_is_no_run():
     assert copied(texts, training, 8).tolist() == [False, False, False, True]
 
 
+def two_splits(data, size: int, length: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Texts, training texts, and the length of a run that is looked for."""
+    texts = st.integers(1, 8).flatmap(
+        lambda rows: hnp.arrays(np.uint8, (rows, length), elements=st.integers(0, size - 1))
+    )
+    return data.draw(texts), data.draw(texts), data.draw(st.integers(1, length))
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.data(), st.integers(2, 4), st.integers(1, 6))
 def test_occurrences_are_those_that_a_loop_finds(data, size: int, length: int):
-    draw = st.integers(1, 8).flatmap(
-        lambda rows: hnp.arrays(np.uint8, (rows, length), elements=st.integers(0, size - 1))
-    )
-    texts, training, run = data.draw(draw), data.draw(draw), data.draw(st.integers(1, length))
+    texts, training, run = two_splits(data, size, length)
     starts = range(length - run + 1)
     pool = Counter(bytes(row[start : start + run]) for row in training for start in starts)
     expected = [[pool[bytes(row[start : start + run])] for start in starts] for row in texts]
@@ -184,10 +189,7 @@ def test_occurrences_are_those_that_a_loop_finds(data, size: int, length: int):
 @settings(max_examples=50, deadline=None)
 @given(st.data(), st.integers(2, 5), st.integers(1, 8))
 def test_copies_are_those_of_a_search_for_substrings(data, size: int, length: int):
-    draw = st.integers(1, 8).flatmap(
-        lambda rows: hnp.arrays(np.uint8, (rows, length), elements=st.integers(0, size - 1))
-    )
-    texts, training, run = data.draw(draw), data.draw(draw), data.draw(st.integers(1, length))
+    texts, training, run = two_splits(data, size, length)
     known = [bytes(row) for row in training]
     expected = [
         any(
