@@ -44,21 +44,22 @@ from benchmarks.comparison import (
     updates,
 )
 from benchmarks.report import print_table, results_path
-from gan.averaging import averaged_copy, decay, update
-from gan.classification import error_rate, label_alphabet, labels_of, predict
 from gan.config import Config, parse
 from gan.data.batches import Batches
+from gan.data.meaning import label_alphabet, labels_of
 from gan.data.prepared import Prepared
 from gan.errors import TrainingError
 from gan.files import write_bytes
+from gan.game.optimisers import make_optimiser
+from gan.game.schedules import learning_rate_factor
+from gan.generators.prediction import predict
+from gan.metrics.predictions import error_rate
 from gan.models import build_generator
-from gan.models.base import Generator
-from gan.optimisers import make_optimiser
+from gan.models.base import Generator, categorical_logits
 from gan.pixels import to_network
-from gan.relaxation import categorical_logits
 from gan.runtime import pick_device, stream_seed
-from gan.schedules import learning_rate_factor
-from gan.state import DEFAULT_ROOT, fingerprint
+from gan.training.averaging import averaged_copy, decay, update
+from gan.training.state import DEFAULT_ROOT, fingerprint
 from pipeline import preset
 
 WORK = DEFAULT_ROOT / "adversarial_classification"

@@ -22,12 +22,12 @@ from tqdm import tqdm
 
 from benchmarks.report import machine, write_csv
 from gan.config import Config
-from gan.data.prepare import prepare
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import ConfigError, UserError
 from gan.pixels import Examples
-from gan.state import code_digest, fingerprint, hold
-from gan.training import Interrupted, Trainer, trainer_of
+from gan.preparation.prepare import prepare
+from gan.training.state import code_digest, fingerprint, hold
+from gan.training.trainer import Interrupted, Trainer, trainer_of
 
 BAR_UPDATES = 50  # a run
 # Of a row; all others are numbers.

@@ -45,18 +45,18 @@ from benchmarks.comparison import (
 )
 from benchmarks.report import print_table, results_path
 from gan.config import Config, parse
+from gan.data.meaning import toy_of
 from gan.data.prepared import Prepared
 from gan.errors import ConfigError, TrainingError
-from gan.evaluation import evaluate
+from gan.evaluation.images import evaluate
+from gan.evaluation.points import evaluate_points
 from gan.files import write_bytes
-from gan.judge import Judge, fit_judge, load_judge, save_judge
+from gan.generators.sampling import generate
+from gan.judges.images import Judge, fit_judge, load_judge, save_judge
 from gan.pixels import Examples, Images, Points
 from gan.runtime import pick_device, stream_seed
-from gan.sampling import generate
-from gan.state import DEFAULT_ROOT, fingerprint
-from gan.toy_evaluation import evaluate_points
-from gan.toys import toy_of
-from gan.training import Trainer
+from gan.training.state import DEFAULT_ROOT, fingerprint
+from gan.training.trainer import Trainer
 from pipeline import preset
 
 WORK = DEFAULT_ROOT / "games"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gan.figures import COLOURS, new_figure, plain, save_figure
+from gan.figures.canvas import COLOURS, new_figure, plain, save_figure
 from gan.pixels import Examples, Images
 from gan.toys import Toy
 

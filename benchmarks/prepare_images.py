@@ -3,8 +3,8 @@
     python -m benchmarks.prepare_images [--count 50000] [--workers 2] [--format jpeg] [--size 32]
 
 Makes that many image files in a temporary folder (and a fifth of them in another, to show that
-memory does not grow with the number), then runs `gan.data.prepare` on each in a process of its
-own. Reported are the median over the repetitions, and peak memory of the main process and of all
+memory does not grow with the number), then runs `gan.preparation.prepare` on each in a process of
+its own. Reported are the median over the repetitions, and peak memory of the main process and of all
 processes together.
 """
 

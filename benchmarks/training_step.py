@@ -24,7 +24,7 @@ from torch import nn
 from benchmarks.report import machine, print_table, results_path, write_csv
 from gan.config import Config, parse
 from gan.runtime import pick_device
-from gan.training import Trainer
+from gan.training.trainer import Trainer
 
 LATENT = 100
 

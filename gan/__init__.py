@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gan.published import load_generator as load_generator
+    from gan.generators.published import load_generator as load_generator
 
 __all__ = ["load_generator"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "load_generator":
-        from gan.published import load_generator
+        from gan.generators.published import load_generator
 
         return load_generator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

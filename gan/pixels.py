@@ -6,10 +6,16 @@ as they are.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+# What examples are. Images of symbols are images; labels are of images, given by a classifier.
+# `gan.judges`, `gan.evaluation` and `gan.figures` have a module for each.
+Kind = Literal["images", "points", "text", "labels"]
 
 # uint8 [N, C, H, W], memory-mapped or not.
 Images = npt.NDArray[np.uint8]

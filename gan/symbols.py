@@ -2,20 +2,21 @@
 
 Discrete data is stored as symbols, uint8 numbers below the size of its alphabet. The alphabet says
 what each one stands for, and stands in the manifest of the data and in the file of a generator.
+There are three, `Colours`, `Characters` and `ClassNames`; `Alphabet` is what they have in common.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gan.pixels import Images, from_uint8
+from gan.pixels import Images, Kind, from_uint8
 
 # uint8 [N, H, W] of images, [N, L] of text.
 Symbols = npt.NDArray[np.uint8]
@@ -29,46 +30,61 @@ PADDING = "\n"
 _BLOCK_PIXELS = 1 << 14
 
 
-@dataclass(frozen=True)
-class Alphabet:
-    """What each symbol stands for: the symbol is the place in the tuple. Exactly one is given.
+class Alphabet(Protocol):
+    """What each symbol stands for.
 
-    Two symbols make a Bernoulli variable, more a categorical one.
-
-    Raises:
-        ValueError: not between 2 and 256 different symbols, or they are not what they should be.
+    Two symbols make a Bernoulli variable, more a categorical one. An alphabet is made of between 2
+    and 256 different values, or raises ValueError.
     """
 
-    colours: tuple[tuple[int, ...], ...] | None = None  # V × C levels 0…255; C is 1 or 3
-    characters: tuple[str, ...] | None = None
-    labels: tuple[str, ...] | None = None  # names of classes
+    # What the symbols are, as messages and files call them.
+    noun: ClassVar[str]
+    # What examples made of them are.
+    kind: ClassVar[Kind]
+
+    @property
+    def size(self) -> int:
+        """V, how many symbols there are."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, with `noun` as the key; `alphabet_from_json` takes them back."""
+
+    def example_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """Of an example as networks see it, from that of its symbols."""
+
+    def positions(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Where an example of `example_shape` has one symbol each."""
+
+    def shown(self, symbols: Symbols) -> npt.NDArray[np.uint8]:
+        """Symbols `[N, *positions]` as judges and figures take examples of `kind`."""
+
+
+@dataclass(frozen=True)
+class Colours:
+    """The colours of pixels: the symbol is the place in the tuple.
+
+    Attributes:
+        values: V × C levels 0…255; C is 1 or 3.
+
+    Raises:
+        ValueError: not between 2 and 256 different colours, or they are not what they should be.
+    """
+
+    noun: ClassVar[str] = "colours"
+    kind: ClassVar[Kind] = "images"
+
+    values: tuple[tuple[int, ...], ...]
 
     def __post_init__(self) -> None:
-        given = {
-            key: symbols
-            for key, symbols in (
-                ("colours", self.colours),
-                ("characters", self.characters),
-                ("labels", self.labels),
-            )
-            if symbols is not None
-        }
-        if len(given) != 1:
-            raise ValueError(
-                "an alphabet has either colours, characters or labels: found "
-                f"{' and '.join(given) or 'none'}"
-            )
-        ((key, symbols),) = given.items()
-        _check_size(key, symbols)
-        if self.colours is not None:
-            _check_colours(self.colours)
-        elif self.characters is not None:
-            _check_characters(self.characters)
-        elif self.labels is not None:
-            _check_labels(self.labels)
+        _check_size(self.noun, self.values)
+        for colour in self.values:
+            if len(colour) not in {1, 3} or len(colour) != len(self.values[0]):
+                raise ValueError(f"the alphabet's colours have 1 or 3 levels each: found {colour}")
+            if not all(type(level) is int and 0 <= level <= 255 for level in colour):
+                raise ValueError(f"the alphabet's colours have levels 0 to 255: found {colour}")
 
     @classmethod
-    def levels(cls, count: int) -> Alphabet:
+    def levels(cls, count: int) -> Colours:
         """`count` grey levels evenly spread from 0 to 255, black first; halves to the even one.
 
         Raises:
@@ -76,101 +92,62 @@ class Alphabet:
         """
         if not 2 <= count <= MAX_SYMBOLS:
             raise ValueError(f"levels are {count}: expected 2 to {MAX_SYMBOLS}")
-        return cls(colours=tuple((round(255 * level / (count - 1)),) for level in range(count)))
-
-    @classmethod
-    def from_json(cls, values: Any) -> Alphabet:
-        """What `to_json` gave.
-
-        Raises:
-            ValueError: it is not an alphabet; says what is wrong.
-        """
-        if not isinstance(values, Mapping) or len(values) != 1:
-            raise ValueError(
-                f"an alphabet is an object with either colours, characters or labels: found "
-                f"{values!r:.80}"
-            )
-        ((key, symbols),) = values.items()
-        if key == "colours" and isinstance(symbols, list):
-            if not all(isinstance(colour, list) for colour in symbols):
-                raise ValueError("the alphabet's colours are not all lists of levels")
-            return cls(colours=tuple(tuple(colour) for colour in symbols))
-        if key == "characters" and isinstance(symbols, str):
-            return cls(characters=tuple(symbols))
-        if key == "labels" and isinstance(symbols, list):
-            return cls(labels=tuple(symbols))
-        raise ValueError(
-            "an alphabet has colours or labels, lists, or characters, a string: found "
-            f"{key!r}, {type(symbols).__name__}"
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values: `{"colours": [[0], [255]]}`, `{"characters": "abc"}`, `{"labels": …}`."""
-        if self.colours is not None:
-            return {"colours": [list(colour) for colour in self.colours]}
-        if self.labels is not None:
-            return {"labels": list(self.labels)}
-        return {"characters": "".join(self._characters())}
+        return cls(tuple((round(255 * level / (count - 1)),) for level in range(count)))
 
     @property
     def size(self) -> int:
-        """V, how many symbols there are."""
-        symbols = next(
-            each for each in (self.colours, self.characters, self.labels) if each is not None
-        )
-        return len(symbols)
-
-    @property
-    def kind(self) -> str:
-        """What symbols are: `colours`, `characters` or `labels`."""
-        return next(iter(self.to_json()))
-
-    @property
-    def is_text(self) -> bool:
-        """Whether symbols are characters."""
-        return self.characters is not None
+        """V, how many colours there are."""
+        return len(self.values)
 
     @property
     def channels(self) -> int:
-        """C, channels of a colour.
+        """C, channels of a colour."""
+        return len(self.values[0])
 
-        Raises:
-            ValueError: symbols are not colours.
-        """
-        return len(self._colours()[0])
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values: `{"colours": [[0], [255]]}`."""
+        return {self.noun: [list(colour) for colour in self.values]}
 
-    def colour_table(self) -> Tensor:
-        """The colours as the networks take them: fp32 `[V, C]` in [−1, 1].
+    def example_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """`(H, W)` to `(C, H, W)`."""
+        return (self.channels, *stored)
 
-        Raises:
-            ValueError: symbols are not colours.
-        """
-        return from_uint8(torch.tensor(self._colours(), dtype=torch.uint8))
+    def positions(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """`(C, H, W)` to `(H, W)`: a pixel is a symbol."""
+        return shape[1:]
 
-    def decode_images(self, symbols: Symbols) -> Images:
+    def shown(self, symbols: Symbols) -> Images:
+        """As `decode`."""
+        return self.decode(symbols)
+
+    def table(self) -> Tensor:
+        """The colours as the networks take them: fp32 `[V, C]` in [−1, 1]."""
+        return from_uint8(torch.tensor(self.values, dtype=torch.uint8))
+
+    def decode(self, symbols: Symbols) -> Images:
         """The colours of `symbols`: uint8 `[..., H, W]` to uint8 `[..., C, H, W]`.
 
         Raises:
-            ValueError: symbols are not colours, or some are not in the alphabet.
+            ValueError: some are not in the alphabet.
         """
-        self._check_symbols(symbols)
-        colours = np.array(self._colours(), np.uint8)[symbols]  # [..., H, W, C]
+        _check_symbols(symbols, self.size)
+        colours = np.array(self.values, np.uint8)[symbols]  # [..., H, W, C]
         return np.ascontiguousarray(np.moveaxis(colours, -1, -3))
 
-    def encode_images(self, images: Images) -> Symbols:
+    def encode(self, images: Images) -> Symbols:
         """The nearest colour of every pixel: uint8 `[..., C, H, W]` to uint8 `[..., H, W]`.
 
         Nearest in the Euclidean distance of the levels; of colours equally near the first in the
         alphabet, which is the darker one where they are sorted. No dithering.
 
         Raises:
-            ValueError: symbols are not colours, or the images have other channels.
+            ValueError: the images have other channels.
         """
         if images.ndim < 3 or images.shape[-3] != self.channels:
             raise ValueError(
                 f"images are {list(images.shape)}: expected [..., {self.channels}, H, W]"
             )
-        colours = np.array(self._colours(), np.uint8)  # [V, C]
+        colours = np.array(self.values, np.uint8)  # [V, C]
         if self.channels == 1:
             # All there can be is 256 levels.
             table = nearest(np.arange(256, dtype=np.uint8)[:, None], colours)
@@ -178,58 +155,163 @@ class Alphabet:
         pixels = np.moveaxis(images, -3, -1)  # [..., H, W, C]
         return nearest(pixels.reshape(-1, self.channels), colours).reshape(pixels.shape[:-1])
 
-    def decode_text(self, symbols: Symbols) -> list[str]:
+
+@dataclass(frozen=True)
+class Characters:
+    """The characters of text: the symbol is the place in the tuple.
+
+    Attributes:
+        values: V characters.
+
+    Raises:
+        ValueError: not between 2 and 256 different ones, or one is not a single character.
+    """
+
+    noun: ClassVar[str] = "characters"
+    kind: ClassVar[Kind] = "text"
+
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_size(self.noun, self.values)
+        for character in self.values:
+            # A surrogate is half a character, and no file of UTF-8 has it.
+            if len(character) != 1 or "\ud800" <= character <= "\udfff":
+                raise ValueError(f"the alphabet has one character a symbol: found {character!r}")
+
+    @property
+    def size(self) -> int:
+        """V, how many characters there are."""
+        return len(self.values)
+
+    @property
+    def padding(self) -> int | None:
+        """The symbol of `PADDING`; None where no text has it.
+
+        In running text, which is not padded, line ends at the end of an example are taken for
+        padding: of several only the first counts, in samples as in real texts.
+        """
+        return self.values.index(PADDING) if PADDING in self.values else None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values: `{"characters": "abc"}`."""
+        return {self.noun: "".join(self.values)}
+
+    def example_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """`(L,)` as it is."""
+        return stored
+
+    def positions(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """`(L,)` as it is."""
+        return shape
+
+    def shown(self, symbols: Symbols) -> Symbols:
+        """As they are: uint8 `[N, L]`."""
+        return symbols
+
+    def decode(self, symbols: Symbols) -> list[str]:
         """The texts of `symbols`, uint8 `[N, L]`: N strings of L characters each.
 
         Raises:
-            ValueError: symbols are not characters, or some are not in the alphabet.
+            ValueError: not `[N, L]`, or some are not in the alphabet.
         """
-        self._check_symbols(symbols)
+        _check_symbols(symbols, self.size)
         if symbols.ndim != 2:
             raise ValueError(f"symbols of text are {list(symbols.shape)}: expected [N, L]")
-        codes = np.array([ord(character) for character in self._characters()], "<u4")
+        codes = np.array([ord(character) for character in self.values], "<u4")
         length = symbols.shape[1]
         text = codes[symbols].tobytes().decode("utf-32-le")
         return [text[row * length : (row + 1) * length] for row in range(len(symbols))]
 
-    def encode_text(self, text: str) -> Symbols:
+    def encode(self, text: str) -> Symbols:
         """The symbols of `text`, uint8 `[L]`; characters without one become `REPLACEMENT`.
 
         Raises:
-            ValueError: symbols are not characters, or one has no symbol and there is no
-                `REPLACEMENT` in the alphabet; names the character.
+            ValueError: a character has no symbol and there is no `REPLACEMENT` in the alphabet;
+                names the character.
         """
         codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
-        known = np.array([ord(character) for character in self._characters()], "<u4")
+        known = np.array([ord(character) for character in self.values], "<u4")
         order = np.argsort(known)
         places = np.minimum(np.searchsorted(known[order], codes), len(known) - 1)
         symbols = order[places].astype(np.uint8)
         missing = known[symbols] != codes
         if missing.any():
-            if REPLACEMENT not in self._characters():
+            if REPLACEMENT not in self.values:
                 character = chr(codes[missing][0])
                 raise ValueError(f"the character {character!r} is not in the alphabet")
-            symbols[missing] = self._characters().index(REPLACEMENT)
+            symbols[missing] = self.values.index(REPLACEMENT)
         return symbols
 
-    def _check_symbols(self, symbols: Symbols) -> None:
-        if symbols.dtype != np.uint8:
-            raise ValueError(f"symbols are {symbols.dtype}: expected uint8")
-        if symbols.size and symbols.max() >= self.size:
-            raise ValueError(
-                f"symbols go up to {symbols.max()}: expected less than {self.size}, the size of "
-                "the alphabet"
-            )
 
-    def _colours(self) -> tuple[tuple[int, ...], ...]:
-        if self.colours is None:
-            raise ValueError(f"the alphabet's symbols are {self.kind}: expected colours")
-        return self.colours
+@dataclass(frozen=True)
+class ClassNames:
+    """The names of classes: the symbol is the place in the tuple.
 
-    def _characters(self) -> tuple[str, ...]:
-        if self.characters is None:
-            raise ValueError(f"the alphabet's symbols are {self.kind}: expected characters")
-        return self.characters
+    Attributes:
+        values: V names.
+
+    Raises:
+        ValueError: not between 2 and 256 different names, or one is empty or no text.
+    """
+
+    noun: ClassVar[str] = "labels"
+    kind: ClassVar[Kind] = "labels"
+
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_size(self.noun, self.values)
+        for label in self.values:
+            if not isinstance(label, str) or not label:
+                raise ValueError(f"the alphabet's labels are names: found {label!r}")
+
+    @property
+    def size(self) -> int:
+        """V, how many classes there are."""
+        return len(self.values)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values: `{"labels": ["cat", "dog"]}`."""
+        return {self.noun: list(self.values)}
+
+    def example_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """As it is: the networks see the images that the labels are of."""
+        return stored
+
+    def positions(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """`()`: an image has one label."""
+        return ()
+
+    def shown(self, symbols: Symbols) -> Symbols:
+        """As they are: uint8 `[N]`."""
+        return symbols
+
+
+def alphabet_from_json(values: Any) -> Colours | Characters | ClassNames:
+    """What `to_json` of an alphabet gave.
+
+    Raises:
+        ValueError: it is not an alphabet; says what is wrong.
+    """
+    if not isinstance(values, Mapping) or len(values) != 1:
+        raise ValueError(
+            f"an alphabet is an object with either colours, characters or labels: found "
+            f"{values!r:.80}"
+        )
+    ((key, symbols),) = values.items()
+    if key == Colours.noun and isinstance(symbols, list):
+        if not all(isinstance(colour, list) for colour in symbols):
+            raise ValueError("the alphabet's colours are not all lists of levels")
+        return Colours(tuple(tuple(colour) for colour in symbols))
+    if key == Characters.noun and isinstance(symbols, str):
+        return Characters(tuple(symbols))
+    if key == ClassNames.noun and isinstance(symbols, list):
+        return ClassNames(tuple(symbols))
+    raise ValueError(
+        "an alphabet has colours or labels, lists, or characters, a string: found "
+        f"{key!r}, {type(symbols).__name__}"
+    )
 
 
 class DecodedImages:
@@ -242,13 +324,13 @@ class DecodedImages:
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(self, symbols: Symbols, alphabet: Alphabet) -> None:
-        """View `symbols`, uint8 `[N, H, W]`, memory-mapped or not, as colours of `alphabet`."""
+    def __init__(self, symbols: Symbols, colours: Colours) -> None:
+        """View `symbols`, uint8 `[N, H, W]`, memory-mapped or not, as `colours`."""
         self.symbols = symbols
-        self.alphabet = alphabet
+        self.colours = colours
         count, height, width = symbols.shape
-        self.shape = (count, alphabet.channels, height, width)
-        self.size = count * alphabet.channels * height * width
+        self.shape = (count, colours.channels, height, width)
+        self.size = count * colours.channels * height * width
         self.nbytes = self.size  # of what would be decoded
 
     def __len__(self) -> int:
@@ -257,7 +339,7 @@ class DecodedImages:
     def __getitem__(self, index: Any) -> Images:
         if isinstance(index, tuple):
             raise TypeError("decoded images are indexed along their first axis only")
-        return self.alphabet.decode_images(np.asarray(self.symbols[index]))
+        return self.colours.decode(np.asarray(self.symbols[index]))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
@@ -292,22 +374,10 @@ def _check_size(key: str, symbols: Sequence[object]) -> None:
         raise ValueError(f"the alphabet's {key} are not all different")
 
 
-def _check_colours(colours: tuple[tuple[int, ...], ...]) -> None:
-    for colour in colours:
-        if len(colour) not in {1, 3} or len(colour) != len(colours[0]):
-            raise ValueError(f"the alphabet's colours have 1 or 3 levels each: found {colour}")
-        if not all(type(level) is int and 0 <= level <= 255 for level in colour):
-            raise ValueError(f"the alphabet's colours have levels 0 to 255: found {colour}")
-
-
-def _check_labels(labels: tuple[str, ...]) -> None:
-    for label in labels:
-        if not isinstance(label, str) or not label:
-            raise ValueError(f"the alphabet's labels are names: found {label!r}")
-
-
-def _check_characters(characters: tuple[str, ...]) -> None:
-    for character in characters:
-        # A surrogate is half a character, and no file of UTF-8 has it.
-        if len(character) != 1 or "\ud800" <= character <= "\udfff":
-            raise ValueError(f"the alphabet has one character a symbol: found {character!r}")
+def _check_symbols(symbols: Symbols, size: int) -> None:
+    if symbols.dtype != np.uint8:
+        raise ValueError(f"symbols are {symbols.dtype}: expected uint8")
+    if symbols.size and symbols.max() >= size:
+        raise ValueError(
+            f"symbols go up to {symbols.max()}: expected less than {size}, the size of the alphabet"
+        )

@@ -18,15 +18,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-
-from gan.errors import DataError
-
-if TYPE_CHECKING:
-    from gan.data.prepared import Prepared
 
 SPIRAL_CENTRES = 200  # an arm
 SPIRAL_TURNS = 1.5
@@ -130,28 +124,6 @@ def make_toy(name: str) -> Toy:
     if name not in _TOYS:
         raise ValueError(f"there is no toy {name!r}; known: {', '.join(_TOYS)}")
     return _TOYS[name]()
-
-
-def toy_of(prepared: Prepared) -> Toy:
-    """The density that prepared points were drawn from.
-
-    Raises:
-        DataError: they are not points, or of no toy that is known.
-    """
-    manifest = prepared.manifest
-    family, _, name = manifest.source.partition(" ")
-    try:
-        if manifest.kind != "points" or family != "toy":
-            raise ValueError(f"{manifest.kind} of {manifest.source}, not points of a toy")
-        toy = make_toy(name)
-    except ValueError as error:
-        raise DataError(f"{prepared.folder} has no known density: {error}") from None
-    if manifest.shape != [toy.dimensions]:
-        raise DataError(
-            f"{prepared.folder} has points of shape {manifest.shape}: expected "
-            f"{[toy.dimensions]} for {toy.name}; run prepare again"
-        )
-    return toy
 
 
 def _normal() -> Toy:

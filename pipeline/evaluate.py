@@ -10,19 +10,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gan import classification_figures, figures, text_figures, toy_figures
-from gan.classification_evaluation import evaluate_classifier
 from gan.config import Config
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import DataError
-from gan.evaluation import Evaluation, evaluate
+from gan.evaluation.images import Evaluation, evaluate
+from gan.evaluation.labels import evaluate_classifier
+from gan.evaluation.points import evaluate_points, mode_shares
+from gan.evaluation.text import evaluate_text
+from gan.figures import images as figures
+from gan.figures import labels as classification_figures
+from gan.figures import points as toy_figures
+from gan.figures import text as text_figures
 from gan.files import write_bytes, write_json
-from gan.judge import Judge, load_judge
+from gan.judges.images import Judge, load_judge
+from gan.judges.points import load_toy_judge
+from gan.judges.text import load_text_judge
 from gan.runtime import pick_device
-from gan.text_evaluation import evaluate_text
-from gan.text_judge import load_text_judge
-from gan.toy_evaluation import evaluate_points, mode_shares
-from gan.toy_judge import load_toy_judge
 from pipeline.params import run_stage
 from pipeline.paths import EVALUATE_METRICS, EVALUATION, JUDGE, PREPARED, SAMPLES
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from gan.config import Config
 from gan.data.prepared import open_prepared
 from gan.files import write_json
-from gan.judge import fit_judge, save_judge
+from gan.judges.images import fit_judge, save_judge
+from gan.judges.points import save_toy_judge
+from gan.judges.text import save_text_judge
 from gan.runtime import pick_device
-from gan.text_judge import save_text_judge
-from gan.toy_judge import save_toy_judge
 from pipeline.params import run_stage
 from pipeline.paths import JUDGE, JUDGE_METRICS, PREPARED
 

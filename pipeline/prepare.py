@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gan.config import Config
-from gan.data.prepare import prepare
+from gan.preparation.prepare import prepare
 from pipeline.params import run_stage
 from pipeline.paths import PREPARED
 

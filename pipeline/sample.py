@@ -9,16 +9,21 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from gan import classification_figures, figures, text_figures, toy_figures
-from gan.classification import label_alphabet, labels_of, predict
 from gan.config import Config
-from gan.data.prepared import KINDS, open_prepared
+from gan.data.manifest import KINDS
+from gan.data.meaning import label_alphabet, labels_of
+from gan.data.prepared import open_prepared
 from gan.errors import DataError
+from gan.figures import images as figures
+from gan.figures import labels as classification_figures
+from gan.figures import points as toy_figures
+from gan.figures import text as text_figures
 from gan.files import atomic_write
+from gan.generators.prediction import predict
+from gan.generators.published import load_generator
+from gan.generators.sampling import generate, generate_between
 from gan.models.base import Generator
-from gan.published import load_generator
 from gan.runtime import pick_device, stream_seed
-from gan.sampling import generate, generate_between
 from pipeline.params import run_stage
 from pipeline.paths import GENERATOR, PREPARED, SAMPLES
 

@@ -8,23 +8,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from gan import classification_figures, figures, text_figures, toy_figures
-from gan.classification import labels_of
 from gan.config import Config
+from gan.data.meaning import labels_of, toy_of
 from gan.data.prepared import open_prepared
 from gan.errors import StateError
+from gan.figures import images as figures
+from gan.figures import labels as classification_figures
+from gan.figures import points as toy_figures
+from gan.figures import text as text_figures
 from gan.files import write_bytes, write_json
-from gan.history import write_csv
+from gan.game.schedules import depends_on_total
+from gan.generators.published import save_generator
 from gan.models import load_family
 from gan.pixels import Examples, Images, Points
-from gan.published import save_generator
 from gan.runtime import pick_device
-from gan.schedules import depends_on_total
-from gan.state import DEFAULT_ROOT, RunState, code_digest, hold
 from gan.symbols import Symbols
-from gan.toy_training import observe, optimum
-from gan.toys import Toy, toy_of
-from gan.training import Interrupted, Trainer, grid_path, grid_steps, trainer_of
+from gan.toys import Toy
+from gan.training.history import write_csv
+from gan.training.snapshots import observe, optimum
+from gan.training.state import DEFAULT_ROOT, RunState, code_digest, hold
+from gan.training.trainer import Interrupted, Trainer, grid_path, grid_steps, trainer_of
 from pipeline.params import STOPPED, run_stage
 from pipeline.paths import GENERATOR, PREPARED, TRAIN_METRICS, TRAINING
 

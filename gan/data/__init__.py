@@ -1,5 +1,11 @@
-"""Data: sources of any kind, read as streams, become one prepared array a split, then batches.
+"""What later stages read: prepared data, what they mean, and batches of them.
 
-Nothing is re-exported here. Importing `gan.data.prepared` is all that reading prepared data takes,
-so that a stage which only reads does not depend on how sources are decoded.
+Public: `open_prepared`, `TrainingSet`, `training_set`.
 """
+
+from __future__ import annotations
+
+from gan.data.prepared import Prepared, open_prepared
+from gan.data.training_set import TrainingSet, training_set
+
+__all__ = ["Prepared", "TrainingSet", "open_prepared", "training_set"]

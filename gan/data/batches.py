@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,19 @@ class Labelled(NamedTuple):
 
     examples: Tensor
     labels: Tensor
+
+
+class Stream(Protocol):
+    """An endless stream of batches whose place can be saved."""
+
+    def next(self) -> Any:
+        """The next batch on the device: a tensor, or `Labelled`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands, as plain numbers."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
 
 
 class Batches:
@@ -137,6 +150,28 @@ class Batches:
         if rows.ndim == 4:
             rows = rows.contiguous(memory_format=torch.channels_last)
         return rows.pin_memory() if self.device.type == "cuda" else rows
+
+
+class LabelledBatches:
+    """Batches of examples with their labels: two streams in step."""
+
+    def __init__(self, examples: Batches, labels: Batches) -> None:
+        """Join two streams of one seed and batch size."""
+        self._examples = examples
+        self._labels = labels
+
+    def next(self) -> Labelled:
+        """The next batch on the device."""
+        return Labelled(self._examples.next(), self._labels.next())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where both streams stand, as plain numbers."""
+        return self._examples.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._examples.load_state_dict(state)
+        self._labels.load_state_dict(state)
 
 
 def _fits(examples: Examples | Labels, device: torch.device) -> bool:

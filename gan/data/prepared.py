@@ -1,138 +1,35 @@
-"""The prepared form: one array file a split and a JSON manifest, and nothing else.
+"""An opened folder of prepared data; `gan.data.manifest` says what is in it.
 
-    train.npy, test.npy                images, uint8 [N, C, H, W]; points, fp32 [N, D]; symbols of
-                                       images, uint8 [N, H, W], or of text, uint8 [N, L]
-    train_labels.npy, test_labels.npy  int64 [N], only when the source has labels
-    manifest.json                      what the arrays are, and checksums
-
-The same source and configuration give the same bytes. `gan.data.writer` writes them; here is what
-they mean and how they are read, which is all that later stages depend on.
+This and `gan.data.manifest` are all that later stages depend on.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    field_validator,
-    model_serializer,
-    model_validator,
+
+from gan.data.manifest import (
+    HEADER_BYTES,
+    LABEL_DTYPE,
+    SPLITS,
+    STORED,
+    ArrayFile,
+    Manifest,
+    Split,
+    StoredKind,
+    npy_header,
+    read_manifest,
 )
-
 from gan.errors import DataError
-from gan.parsing import Section
-from gan.pixels import Examples, Images, Points
-from gan.symbols import Alphabet, DecodedImages, Symbols
-
-Split = Literal["train", "test"]
-
-
-class KindFormat(NamedTuple):
-    """How the examples of a kind are stored."""
-
-    dtype: str
-    descriptor: str
-    axes: str
-
-
-FORMAT = 1
-MANIFEST = "manifest.json"
-SPLITS: tuple[Split, ...] = ("train", "test")
-# Names of skipped examples that the manifest keeps; the count is always complete.
-MAX_SKIPPED_NAMES = 100
-# What an example may be: its dtype in the manifest and as the array's header spells it,
-# little-endian on every machine, and the letters of its shape.
-Kind = Literal["images", "points", "symbol_images", "text"]
-KINDS: dict[Kind, KindFormat] = {
-    "images": KindFormat("uint8", "|u1", "CHW"),
-    "points": KindFormat("float32", "<f4", "D"),
-    "symbol_images": KindFormat("uint8", "|u1", "HW"),
-    "text": KindFormat("uint8", "|u1", "L"),
-}
-LABEL_DTYPE = "<i8"
-HEADER_BYTES = 128
-
-
-class ArrayFile(Section):
-    """One array file of the folder."""
-
-    file: str = Field(pattern=r"^[a-z_]+\.npy$")
-    # Of the elements in C order: the file after its header, which N and the shape determine.
-    sha256: str
-
-
-class SplitManifest(Section):
-    """One split: how many examples, and where."""
-
-    count: int = Field(ge=0)
-    array: ArrayFile
-    labels: ArrayFile | None
-
-
-class Skipped(Section):
-    """Examples that could not be read and were left out."""
-
-    count: int = Field(ge=0)
-    names: list[str] = Field(description=f"the first {MAX_SKIPPED_NAMES}")
-
-
-class Manifest(Section):
-    """What a prepared folder holds. Equal data has equal manifests, wherever it came from."""
-
-    format: Literal[1]
-    source: str = Field(description="data.name, and which one of several")
-    kind: Kind
-    shape: list[int] = Field(
-        description="of one example as it is stored: channels, height, width; dimensions; height, "
-        "width of symbols; or length"
-    )
-    dtype: Literal["uint8", "float32"]
-    alphabet: dict[str, Any] | None = Field(
-        None, description="what symbols stand for, as `Alphabet.to_json`; only where there are any"
-    )
-    label_names: list[str] | None = Field(description="a label is an index into it")
-    splits: dict[Split, SplitManifest]
-    skipped: Skipped
-    checksum: str = Field(description="SHA-256 over all of the above, array checksums included")
-
-    @field_validator("alphabet")
-    @classmethod
-    def _alphabet_is_valid(cls, values: dict[str, Any] | None) -> dict[str, Any] | None:
-        return None if values is None else Alphabet.from_json(values).to_json()
-
-    @model_validator(mode="after")
-    def _alphabet_fits(self) -> Manifest:
-        symbols = {"symbol_images": "colours", "text": "characters"}.get(self.kind)
-        found = None if self.alphabet is None else next(iter(self.alphabet))
-        if found != symbols:
-            raise ValueError(f"{self.kind} have an alphabet of {found}: expected {symbols}")
-        return self
-
-    @model_serializer(mode="wrap")
-    def _without_absent_alphabet(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Images and points are described as they were before there were symbols, byte by byte, so
-        # that their checksums, and whatever was computed from them, stay valid.
-        content: dict[str, Any] = dump(self)
-        if content.get("alphabet") is None:
-            content.pop("alphabet", None)
-        return content
-
-    def to_json(self) -> bytes:
-        """The bytes of `manifest.json`."""
-        content = self.model_dump(mode="json")
-        return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+from gan.pixels import Examples, Images, Kind, Labels, Points
+from gan.symbols import Characters, ClassNames, Colours, DecodedImages, Symbols, alphabet_from_json
 
 
 class Prepared:
@@ -143,16 +40,42 @@ class Prepared:
         self.manifest = manifest
 
     @property
-    def alphabet(self) -> Alphabet | None:
+    def kind(self) -> Kind:
+        """What the examples are; images of symbols are images."""
+        return STORED[self.manifest.kind].kind
+
+    @property
+    def alphabet(self) -> Colours | Characters | None:
         """What symbols stand for; None where examples are not made of symbols."""
         values = self.manifest.alphabet
-        return None if values is None else Alphabet.from_json(values)
+        if values is None:
+            return None
+        alphabet = alphabet_from_json(values)
+        assert not isinstance(alphabet, ClassNames)  # the manifest has been checked
+        return alphabet
+
+    @property
+    def characters(self) -> Characters:
+        """The alphabet of texts.
+
+        Raises:
+            DataError: they are not texts.
+        """
+        alphabet = self.alphabet
+        if not isinstance(alphabet, Characters):
+            raise self._other_than("text")
+        return alphabet
+
+    @property
+    def label_names(self) -> list[str]:
+        """What a label is an index into; empty where there are no labels."""
+        return self.manifest.label_names or []
 
     @property
     def example_shape(self) -> tuple[int, ...]:
         """Of one example as networks see it: `(C, H, W)`, also of symbols, `(D,)` or `(L,)`."""
         alphabet, shape = self.alphabet, tuple(self.manifest.shape)
-        return shape if alphabet is None or alphabet.is_text else (alphabet.channels, *shape)
+        return shape if alphabet is None else alphabet.example_shape(shape)
 
     def examples(self, split: Split) -> Examples:
         """The examples of `split` as they are stored, whatever their kind, memory-mapped.
@@ -172,8 +95,12 @@ class Prepared:
         """
         self._check_kind("images", "symbol_images")
         examples = cast(Images, self.examples(split))
-        alphabet = self.alphabet
-        return examples if alphabet is None else cast(Images, DecodedImages(examples, alphabet))
+        colours = self.alphabet
+        return (
+            cast(Images, DecodedImages(examples, colours))
+            if isinstance(colours, Colours)
+            else examples
+        )
 
     def symbols(self, split: Split) -> Symbols:
         """The symbols of `split`, uint8 `[N, H, W]` or `[N, L]`, memory-mapped as `examples`.
@@ -193,16 +120,19 @@ class Prepared:
         self._check_kind("points")
         return cast(Points, self.examples(split))
 
-    def labels(self, split: Split) -> npt.NDArray[np.int64] | None:
+    def labels(self, split: Split) -> Labels | None:
         """The labels of `split`, int64 `[N]`, indices into `manifest.label_names`, or None."""
         labels = self.manifest.splits[split].labels
         return None if labels is None else _map(self.folder / labels.file)
 
-    def _check_kind(self, *expected: Kind) -> None:
+    def _check_kind(self, *expected: StoredKind) -> None:
         if self.manifest.kind not in expected:
-            raise DataError(
-                f"{self.folder} holds {self.manifest.kind}: expected {' or '.join(expected)}"
-            )
+            raise self._other_than(*expected)
+
+    def _other_than(self, *expected: StoredKind) -> DataError:
+        return DataError(
+            f"{self.folder} holds {self.manifest.kind}: expected {' or '.join(expected)}"
+        )
 
     def verify(self) -> None:
         """Read every byte and compare it with the checksums, which `open_prepared` does not.
@@ -231,66 +161,14 @@ def open_prepared(folder: str | os.PathLike[str]) -> Prepared:
         DataError: a file is missing, foreign, truncated, or disagrees with the manifest; names it.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     for split in SPLITS:
         part = manifest.splits[split]
-        descriptor = KINDS[manifest.kind].descriptor
+        descriptor = STORED[manifest.kind].descriptor
         _check_array(folder / part.array.file, descriptor, (part.count, *manifest.shape))
         if part.labels is not None:
             _check_array(folder / part.labels.file, LABEL_DTYPE, (part.count,))
     return Prepared(folder, manifest)
-
-
-def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """The header of a `.npy` file, version 1.0.
-
-    It is padded to a fixed length, so that N can be filled in when the examples are all written.
-    """
-    text = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
-    room = HEADER_BYTES - 10
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", room) + f"{text:<{room - 1}}\n".encode()
-
-
-def manifest_checksum(content: dict[str, Any]) -> str:
-    """SHA-256 of a manifest's `content`, given as JSON values without the checksum itself."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(
-            f"{folder} holds no prepared data: {MANIFEST} is missing; run prepare"
-        ) from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
-        values = json.loads(text)
-        found = values.get("format")
-    except (ValueError, AttributeError):
-        raise DataError(f"{path} is not the manifest of prepared data: expected JSON") from None
-    if found != FORMAT:
-        raise DataError(f"{path} has format {found!r}: expected {FORMAT}; run prepare again")
-    try:
-        manifest = Manifest.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ": ".join([str(path), *filter(None, [".".join(map(str, first["loc"]))])])
-        raise DataError(f"{place}: {first['msg']}; run prepare again") from None
-    if manifest.dtype != KINDS[manifest.kind].dtype:
-        raise DataError(
-            f"{path} has {manifest.kind} of dtype {manifest.dtype}: expected "
-            f"{KINDS[manifest.kind].dtype}; run prepare again"
-        )
-    if set(manifest.splits) != set(SPLITS):
-        raise DataError(f"{path} has the splits {sorted(manifest.splits)}: expected {SPLITS}")
-    content = manifest.model_dump(mode="json", exclude={"checksum"})
-    if manifest.checksum != manifest_checksum(content):
-        raise DataError(f"{path} was changed after it was written; run prepare again")
-    return manifest
 
 
 def _check_array(path: Path, dtype: str, shape: tuple[int, ...]) -> None:

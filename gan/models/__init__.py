@@ -12,13 +12,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from gan.config import ModelConfig
 from gan.models.base import Discriminator, Generator
-
-if TYPE_CHECKING:
-    from gan.symbols import Alphabet
+from gan.symbols import Alphabet
 
 
 def build_generator(

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from gan.config import ModelConfig
-
-if TYPE_CHECKING:
-    from gan.symbols import Alphabet
+from gan.pixels import Kind
+from gan.symbols import Alphabet, Colours
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -56,9 +55,14 @@ class Generator(nn.Module):
         """
         if self.alphabet is None:
             raise ValueError("the generator has no alphabet: its examples are not symbols")
-        if self.alphabet.labels is not None:
-            return ()
-        return self.shape if self.alphabet.is_text else self.shape[1:]
+        return self.alphabet.positions(self.shape)
+
+    @property
+    def kind(self) -> Kind:
+        """What the examples are; images of symbols are images."""
+        if self.alphabet is not None:
+            return self.alphabet.kind
+        return "images" if len(self.shape) == 3 else "points"
 
     def draw_latent(self, count: int, rng: torch.Generator) -> Tensor:
         """`count` latent vectors `[count, latent_size]` from the prior, on `rng`'s device.
@@ -79,7 +83,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """A network from examples `[B, *shape]`, images in [−1, 1], to logits `[B]`.
 
-    Symbols of images are told from each other by their colours, `Alphabet.colour_table`, so that
+    Symbols of images are told from each other by their colours, `Colours.table`, so that
     one network judges images of either sort. Symbols of texts come as they are, uint8 `[B, L]`, or
     relaxed, as probabilities `[B, V, L]`.
     """
@@ -117,9 +121,9 @@ def image_outputs(shape: tuple[int, ...], alphabet: Alphabet | None) -> int:
     channels, _ = image_shape(shape)
     if alphabet is None:
         return channels
-    if alphabet.colours is None:
+    if not isinstance(alphabet, Colours):
         raise ValueError(
-            f"the alphabet is of {alphabet.kind}, expected colours, for an image of symbols"
+            f"the alphabet is of {alphabet.noun}, expected colours, for an image of symbols"
         )
     if alphabet.channels != channels:
         raise ValueError(
@@ -140,6 +144,17 @@ def as_logits(outputs: Tensor, alphabet: Alphabet) -> Tensor:
         Bernoulli `[B, *positions]`, or categorical `[B, V, *positions]`.
     """
     return outputs.squeeze(1) if alphabet.size == 2 else outputs
+
+
+def categorical_logits(logits: Tensor, size: int) -> Tensor:
+    """Logits of V categories in dimension 1, fp32; those of Bernoullis as two, 0 and ℓ.
+
+    Args:
+        logits: `[B, *positions]` where `size` is 2, else `[B, V, *positions]`.
+        size: V.
+    """
+    wide = logits.float()
+    return torch.stack([torch.zeros_like(wide), wide], 1) if size == 2 else wide
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -14,7 +14,6 @@ whatever the number of labels that are asked about, and each of these is a look-
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -23,9 +22,7 @@ from gan.config import ModelConfig
 from gan.models import base
 from gan.models.dcgan import downwards
 from gan.models.layers import add_spectral_norm
-
-if TYPE_CHECKING:
-    from gan.symbols import Alphabet
+from gan.symbols import Alphabet, ClassNames
 
 
 class Generator(base.Generator):
@@ -75,8 +72,8 @@ class Discriminator(base.Discriminator):
         return table
 
 
-def _labels(alphabet: Alphabet | None) -> Alphabet:
-    if alphabet is None or alphabet.labels is None:
-        found = "no alphabet" if alphabet is None else f"one of {next(iter(alphabet.to_json()))}"
+def _labels(alphabet: Alphabet | None) -> ClassNames:
+    if not isinstance(alphabet, ClassNames):
+        found = "no alphabet" if alphabet is None else f"one of {alphabet.noun}"
         raise ValueError(f"found {found}, expected an alphabet of labels, for a classifier")
     return alphabet

@@ -11,7 +11,6 @@ Weights are drawn from N(0, 0.02), BatchNorm scales from N(1, 0.02), as in the p
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -19,10 +18,8 @@ from torch import Tensor, nn
 from gan.config import ModelConfig
 from gan.models import base
 from gan.models.layers import add_spectral_norm, normalisation
+from gan.symbols import Alphabet
 from kernels import BatchNormActivation, ConvBlock, ConvTransposeBlock, FusedSequential, chain
-
-if TYPE_CHECKING:
-    from gan.symbols import Alphabet
 
 NEGATIVE_SLOPE = 0.2  # of LeakyReLU, as in `ConvBlock`
 

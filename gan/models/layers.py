@@ -39,7 +39,7 @@ class SpectralNorm(_SpectralNorm):
     As `torch.nn.utils.parametrizations.spectral_norm`, but in fp32 under autocast as well: σ from
     products in bf16 would be wrong in its third digit, and with it the Lipschitz constant. One
     power iteration each time that a network in training mode uses the weight; none within
-    `gan.step.frozen`.
+    `gan.game.players.frozen`.
     """
 
     def forward(self, weight: Tensor) -> Tensor:

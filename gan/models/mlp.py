@@ -9,16 +9,13 @@ the first layer of a network of one number would bend everything at the same pla
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from gan.config import ModelConfig
 from gan.models import base
 from gan.models.layers import add_spectral_norm, normalisation
-
-if TYPE_CHECKING:
-    from gan.symbols import Alphabet
+from gan.symbols import Alphabet
 
 NEGATIVE_SLOPE = 0.2
 

@@ -14,7 +14,7 @@ Of images of symbols the generator gives logits, from a last convolution without
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -23,9 +23,7 @@ from torch import Tensor, nn
 from gan.config import ModelConfig
 from gan.models import base
 from gan.models.layers import add_spectral_norm, initialise, normalisation
-
-if TYPE_CHECKING:
-    from gan.symbols import Alphabet
+from gan.symbols import Alphabet
 
 LAST_SIZE = 8
 

@@ -20,17 +20,13 @@ and layers uniform weights of He's variance, all others of Glorot's, and biases 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan.config import ModelConfig
 from gan.models import base
 from gan.models.layers import add_spectral_norm, initialise, normalisation
-
-if TYPE_CHECKING:
-    from gan.symbols import Alphabet
+from gan.symbols import Alphabet, Characters
 
 KERNEL = 5
 RESIDUAL_SCALE = 0.3
@@ -130,9 +126,9 @@ class Discriminator(base.Discriminator):
         return F.embedding(examples.int(), vectors).mT
 
 
-def _characters(alphabet: Alphabet | None) -> Alphabet:
-    if alphabet is None or not alphabet.is_text:
-        found = "no alphabet" if alphabet is None else f"an alphabet of {alphabet.kind}"
+def _characters(alphabet: Alphabet | None) -> Characters:
+    if not isinstance(alphabet, Characters):
+        found = "no alphabet" if alphabet is None else f"an alphabet of {alphabet.noun}"
         raise ValueError(f"found {found}, expected one of characters, for networks of texts")
     return alphabet
 

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from benchmarks import adversarial_classification as benchmark
-from gan.classification import label_alphabet, predict
+from gan.data.meaning import label_alphabet
 from gan.data.prepared import Prepared
+from gan.generators.prediction import predict
 from gan.pixels import from_uint8
-from gan.training import trainer_of
+from gan.training.trainer import trainer_of
 
 CPU = torch.device("cpu")
 TINY = (

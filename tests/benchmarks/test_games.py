@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import games
-from gan.training import Trainer
+from gan.training.trainer import Trainer
 
 TINY = (
     "model.generator_width=4",

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gan.config import Config, parse
-from gan.training import Trainer
+from gan.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 

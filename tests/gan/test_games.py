@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from gan.config import Config, parse
-from gan.objectives import Game
-from gan.step import Fake
-from gan.training import Trainer
+from gan.game.objectives import Game
+from gan.game.players import Fake
+from gan.training.trainer import Trainer
 from tests.gan.playing import (
     CPU,
     advance,
@@ -108,7 +108,7 @@ def play(mechanism: str, rounds: int = 0, **train: object) -> Trainer:
 
 @pytest.fixture(autouse=True)
 def _bf16_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gan.step.computes_in_bf16", lambda device: True)
+    monkeypatch.setattr("gan.game.players.computes_in_bf16", lambda device: True)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)

@@ -6,10 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gan.data.meaning import toy_of
 from gan.data.prepared import open_prepared
-from gan.data.writer import PreparedWriter
 from gan.errors import DataError
-from gan.toys import make_toy, toy_of
+from gan.preparation.writer import PreparedWriter
+from gan.toys import make_toy
 
 NAMES = ["normal", "line", "ring", "grid", "spirals"]
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gan.config import Config, parse
 from gan.errors import ConfigError, DataError, UserError
-from gan.published import load_generator
+from gan.generators.published import load_generator
 from gan.symbols import Alphabet
 from pipeline import evaluate, paths, prepare, sample, train
 from tests.pipeline.stages import run

@@ -54,7 +54,7 @@ def imported(file: Path) -> frozenset[str]:
 # Chosen by name at run time, out of sight of the imports: every module of the folder counts.
 CHOSEN_BY_NAME = {
     "gan/models/__init__.py": "gan/models",
-    "gan/data/prepare.py": "gan/data/sources",
+    "gan/preparation/prepare.py": "gan/data/sources",
 }
 # `gan.load_generator` is for other programs; stages import what they need by its own name.
 LAZY = {"gan/__init__.py"}

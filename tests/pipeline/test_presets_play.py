@@ -7,7 +7,7 @@ import torch
 from benchmarks.games import game_names
 from gan.config import Config, parse
 from gan.symbols import Alphabet
-from gan.training import Trainer
+from gan.training.trainer import Trainer
 from pipeline import preset
 
 TINY = (

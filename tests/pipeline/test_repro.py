@@ -196,7 +196,7 @@ def test_a_parameter_touches_the_stages_that_use_it(
 @pytest.mark.parametrize(
     ("module", "stages"),
     [
-        ("gan/config.py", list(STAGES)),
+        ("gan/config/sections.py", list(STAGES)),
         ("gan/data/sources/idx.py", ["prepare"]),  # in a folder
         ("gan/models/dcgan.py", ["train", "sample", "evaluate"]),
         ("pipeline/preset.py", []),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gan.config import Config, parse
 from gan.errors import StateError
-from gan.published import load_generator
+from gan.generators.published import load_generator
 from pipeline import evaluate, judge, paths, prepare
 from tests.pipeline.stages import run
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gan.alarms import Alarm
 from gan.config import Config, parse
-from gan.data.prepare import prepare
 from gan.errors import StateError
-from gan.training import Trainer
+from gan.preparation.prepare import prepare
+from gan.training.alarms import Alarm
+from gan.training.trainer import Trainer
 from pipeline import paths, train
 
 
@@ -65,7 +65,7 @@ def test_alarms_are_on_the_console_and_in_the_metrics(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     raised = [Alarm("collapse", "the samples lose their diversity")]
-    monkeypatch.setattr("gan.training.alarms", lambda columns: raised)
+    monkeypatch.setattr("gan.training.trainer.alarms", lambda columns: raised)
     train.main(configure(steps=5))
     said = capsys.readouterr().err
     assert "step 4: the samples lose their diversity" in said
@@ -76,7 +76,9 @@ def test_alarms_are_on_the_console_and_in_the_metrics(
 
 def test_alarms_see_the_columns_that_mean_something(monkeypatch: pytest.MonkeyPatch):
     seen: list[set[str]] = []
-    monkeypatch.setattr("gan.training.alarms", lambda columns: seen.append(set(columns)) or [])
+    monkeypatch.setattr(
+        "gan.training.trainer.alarms", lambda columns: seen.append(set(columns)) or []
+    )
     train.main(configure(steps=2))
     wasserstein = {"discriminator": "wasserstein", "generator": "wasserstein"}
     penalties = {"r1": 0.0, "gradient_penalty": 10.0}

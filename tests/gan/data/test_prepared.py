@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from gan.config import DataConfig, JudgeConfig
-from gan.data.prepare import prepare
-from gan.data.prepared import SPLITS, open_prepared
-from gan.data.writer import PreparedWriter
+from gan.data.manifest import SPLITS
+from gan.data.prepared import open_prepared
 from gan.errors import DataError
-from gan.judge import fit_judge
+from gan.judges.images import fit_judge
+from gan.preparation.prepare import prepare
+from gan.preparation.writer import PreparedWriter
 from gan.symbols import Alphabet
 
 LETTERS = Alphabet(characters=("a", "b"))

@@ -6,11 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan.errors import UserError
-from gan.metrics.frechet_distance import (
-    distance_at_count,
-    distance_at_infinity,
-    frechet_distance,
-)
+from gan.metrics.frechet_distance import distance_at_count, distance_at_infinity, frechet_distance
 from gan.metrics.moments import Moments, MomentsStream, moments
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from gan.game.players import frozen
 from gan.models.layers import add_spectral_norm, normalisation
-from gan.step import frozen
 
 
 def test_layer_normalisation_of_an_image_is_over_channels_and_pixels():

@@ -1,0 +1,1 @@
+"""Samples against data, one module a kind."""

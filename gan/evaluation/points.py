@@ -1,0 +1,132 @@
+"""Samples of a toy against its density: what the evaluation of points says.
+
+Each measure stands beside its **floor**: the mean, over several draws, of the same measure for as
+many points drawn from the density itself.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gan.config import EvaluateConfig
+from gan.errors import UserError
+from gan.evaluation.neural_divergences import with_floor
+from gan.metrics.as_json import Metrics, presentable
+from gan.metrics.divergences import Boxes, divergences, make_boxes, modes, wasserstein_1
+from gan.pixels import Points
+from gan.runtime import stream_seed
+from gan.toys import Toy
+
+# Raised when a name or the meaning of a value changes.
+FORMAT_VERSION = 1
+FLOOR_DRAWS = 5
+
+
+def evaluate_points(
+    samples: Points,
+    toy: Toy,
+    config: EvaluateConfig,
+    *,
+    seed: int,
+    data_checksum: str,
+) -> Metrics:
+    """Judge `samples` by the density of `toy`. The same input gives the same result.
+
+    Args:
+        samples: fp32 `[N, D]`, drawn independently of each other.
+        toy: what they should be like.
+        config: `mode_share` and what concerns neural divergences are used.
+        seed: of the points that the floor and the Wasserstein distance are taken from.
+        data_checksum: of the prepared points, for the protocol.
+
+    Returns:
+        Nested dictionaries of numbers, text and None: JSON without NaN. `modes` is there for toys
+        of modes only.
+
+    Raises:
+        UserError: another shape or dtype, no samples, or values that are not finite.
+    """
+    if samples.ndim != 2 or samples.shape[1] != toy.dimensions:
+        raise UserError(
+            f"samples are {samples.dtype} {list(samples.shape)}: expected floating point "
+            f"[N, {toy.dimensions}] for {toy.name}"
+        )
+    boxes = make_boxes(toy)
+    draws = [_draw(toy, len(samples), seed, f"draw {index}") for index in range(FLOOR_DRAWS + 1)]
+    measure = _measure(boxes, draws[0], config)
+    found = measure(torch.from_numpy(samples))
+    floors = [measure(draw) for draw in draws[1:]]
+    metrics: Metrics = {
+        name: {
+            "value": found[name],
+            "floor": statistics.fmean(floor[name] for floor in floors),
+            "floor_deviation": statistics.pstdev(floor[name] for floor in floors),
+        }
+        for name in found
+    }
+    if toy.modes:
+        where = modes(torch.from_numpy(samples), toy, config.mode_share)
+        metrics["modes"] = {
+            "count": len(where.shares),
+            "hit": where.hit,
+            "smallest_share": min(where.shares),
+            "largest_share": max(where.shares),
+        }
+    if config.neural_steps > 0:
+        held_out, training = (draw.float().numpy() for draw in draws[:2])
+        metrics["neural_divergences"] = with_floor(
+            samples,
+            held_out,
+            training,
+            steps=config.neural_steps,
+            seeds=config.neural_seeds,
+            seed=stream_seed(seed, "neural divergences"),
+            device=torch.device("cpu"),
+            progress=False,
+        )
+    metrics["protocol"] = {
+        "format": FORMAT_VERSION,
+        "seed": seed,
+        "samples": len(samples),
+        "toy": toy.name,
+        "boxes": len(boxes.log_mass),
+        "floor_draws": FLOOR_DRAWS,
+        "mode_share": config.mode_share,
+        "extractor": "the density itself",
+        "data_checksum": data_checksum,
+    }
+    return presentable(metrics)
+
+
+def mode_shares(samples: Points, toy: Toy) -> dict[str, list[float]]:
+    """Shares of the modes or arms among good "samples", and what they should be, as "data"."""
+    of_data = torch.bincount(toy.groups).double() / len(toy.groups)
+    return {
+        "samples": modes(torch.from_numpy(samples), toy, 0.0).shares,
+        "data": of_data.tolist(),
+    }
+
+
+def _draw(toy: Toy, count: int, seed: int, stream: str) -> Tensor:
+    rng = torch.Generator().manual_seed(stream_seed(seed, f"evaluate toy {stream}"))
+    return toy.sample(count, rng)[0]
+
+
+def _measure(
+    boxes: Boxes, reference: Tensor, config: EvaluateConfig
+) -> Callable[[Tensor], dict[str, float]]:
+    def measure(points: Tensor) -> dict[str, float]:
+        found = divergences(points, boxes)
+        return {
+            "jensen_shannon": found.jensen_shannon,
+            "kl": found.kl,
+            "reverse_kl": found.reverse_kl,
+            "wasserstein_1": wasserstein_1(points, reference),
+            "good_share": modes(points, boxes.toy, config.mode_share).good_share,
+        }
+
+    return measure

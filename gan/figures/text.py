@@ -1,0 +1,121 @@
+"""Texts to read and their n-grams to see: PNGs, and texts as lines of a file.
+
+As `gan.figures`: the same content gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from gan.errors import UserError
+from gan.figures.canvas import COLOURS, PathLike, new_figure, plain, save_figure
+from gan.files import write_bytes
+from gan.metrics.as_json import Metrics
+
+# What stands for characters that would break or hide a line.
+VISIBLE = {"\n": "↵", "\t": "→"}
+UNPRINTABLE = "·"
+# It comes with Matplotlib, so that a page looks alike on every machine.
+FONT = "DejaVu Sans Mono"
+FONT_SIZE = 8.0  # points
+CHARACTER_WIDTH = 0.602 * FONT_SIZE / 72  # inches
+LINE_SPACING = 1.25
+LINE_HEIGHT = LINE_SPACING * FONT_SIZE / 72  # inches
+PAGE_WIDTH = 9.0  # inches that columns share
+GAP = 3  # characters between two columns
+
+
+def visible(text: str) -> str:
+    """`text` on one line: its line ends as ↵, tabs as →, what cannot be printed as ·."""
+    return "".join(VISIBLE.get(c, c if c.isprintable() else UNPRINTABLE) for c in text)
+
+
+def lines(texts: Sequence[str], path: PathLike) -> None:
+    """Write `texts` to a file of UTF-8, each on one line as `visible` has it."""
+    write_bytes(path, "".join(f"{visible(text)}\n" for text in texts).encode())
+
+
+def page(texts: Sequence[str], path: PathLike, *, title: str, group: int = 0) -> None:
+    """Write `texts` as a page, one a line, from top to bottom in as many columns as fit.
+
+    Args:
+        texts: what is to be read.
+        path: PNG to write.
+        title: stands above them.
+        group: texts between two empty lines, in one column; 0: none.
+
+    Raises:
+        UserError: no texts, or the file cannot be written.
+    """
+    if not texts:
+        raise UserError("there are no texts to draw")
+    size = group or 1
+    blocks = [
+        [visible(text) for text in texts[start : start + size]] + ([""] if group else [])
+        for start in range(0, len(texts), size)
+    ]
+    width = max(len(line) for block in blocks for line in block) + GAP
+    across = min(len(blocks), max(1, int(PAGE_WIDTH / (width * CHARACTER_WIDTH))))
+    down = math.ceil(len(blocks) / across)
+    columns = [
+        [line for block in blocks[start : start + down] for line in block]
+        for start in range(0, len(blocks), down)
+    ]
+    page_width = max(4.0, len(columns) * width * CHARACTER_WIDTH)
+    height = len(columns[0]) * LINE_HEIGHT
+    figure = new_figure(page_width + 0.2, height + 0.5)
+    figure.set_layout_engine("none")
+    for place, column in enumerate(columns):
+        figure.text(
+            (0.1 + place * width * CHARACTER_WIDTH) / (page_width + 0.2),
+            (height + 0.1) / (height + 0.5),
+            "\n".join(column),
+            family=FONT,
+            size=FONT_SIZE,
+            linespacing=LINE_SPACING,
+            va="top",
+            parse_math=False,
+        )
+    figure.text(0.1 / (page_width + 0.2), 1 - 0.1 / (height + 0.5), title, size=9, va="top")
+    with warnings.catch_warnings():
+        # A script that the font does not have is drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        save_figure(figure, path)
+
+
+def divergences(rows: Mapping[str, Metrics], path: PathLike) -> None:
+    """Write the divergence of n-grams as bars: samples, beside real and shuffled texts.
+
+    Args:
+        rows: n to the measures that `gan.evaluation.text` gives as `jensen_shannon`.
+        path: PNG to write.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    series = {
+        "real texts (floor)": ("floor", COLOURS[5]),
+        "samples": ("at_floor_count", COLOURS[0]),
+        "shuffled characters": ("shuffled", COLOURS[1]),
+    }
+    figure = new_figure(max(4.5, 1.3 * len(rows) + 1.5), 3.4)
+    axis = figure.subplots()
+    places, bar_width = np.arange(len(rows)), 0.8 / len(series)
+    for index, (label, (key, colour)) in enumerate(series.items()):
+        heights = [float("nan") if row[key] is None else row[key] for row in rows.values()]
+        offset = (index - (len(series) - 1) / 2) * bar_width
+        bars = axis.bar(places + offset, heights, bar_width, label=label, color=colour)
+        axis.bar_label(bars, fmt="%.3f", fontsize=6, padding=1)
+    axis.axhline(math.log(2), color="#222222", linewidth=0.8, linestyle=":")
+    axis.text(len(rows) - 0.55, math.log(2), "log 2: nothing in common", size=7, ha="right",
+              va="bottom")  # fmt: skip
+    axis.set_xticks(places, [f"n = {n}" for n in rows])
+    axis.set_ylabel("Jensen–Shannon divergence\nfrom held-out n-grams (nats)", fontsize=8)
+    axis.set_ylim(0, 0.75)
+    axis.legend(frameon=False, fontsize=7, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    plain(axis)
+    save_figure(figure, path)

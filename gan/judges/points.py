@@ -1,0 +1,80 @@
+"""The judge of a toy: the density itself.
+
+Nothing is fitted, for nothing need be: the features of a point are its coordinates, and what is
+likely is known. The file holds the density, so that an evaluation asks it and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gan.data.meaning import toy_of
+from gan.data.prepared import Prepared
+from gan.judges.file import FORMAT_VERSION, KIND, checksum, read_judge
+from gan.tensor_file import write_tensors
+from gan.toys import Toy
+
+ARCHITECTURE = "density"
+
+
+def save_toy_judge(prepared: Prepared, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Write the density of prepared points to `path` (safetensors), and report on it.
+
+    Returns:
+        JSON values. `test_log_likelihood` is the mean of log p over the test split,
+        `expected_log_likelihood` over the training split: of points of the density both estimate
+        minus its entropy.
+
+    Raises:
+        DataError: the points are of no toy that is known.
+    """
+    toy = toy_of(prepared)
+    tensors = {"means": toy.means, "groups": toy.groups}
+    description = {
+        "architecture": {"kind": ARCHITECTURE, "features": toy.dimensions},
+        "toy": toy.name,
+        "deviation": toy.deviation,
+        "modes": toy.modes,
+        "data_checksum": prepared.manifest.checksum,
+    }
+    write_tensors(path, tensors, kind=KIND, version=FORMAT_VERSION, description=description)
+    of_test, of_train = (
+        toy.log_density(torch.from_numpy(prepared.points(split))).mean().item()
+        for split in ("test", "train")
+    )
+    return {
+        "kind": ARCHITECTURE,
+        "toy": toy.name,
+        "features": toy.dimensions,
+        "components": len(toy.means),
+        "test_log_likelihood": of_test,
+        "expected_log_likelihood": of_train,
+        "checksum": checksum(description, tensors),
+    }
+
+
+def load_toy_judge(path: str | os.PathLike[str], data_checksum: str) -> Toy:
+    """Load what `save_toy_judge` wrote.
+
+    Args:
+        path: the file.
+        data_checksum: of the prepared points that samples are compared with.
+
+    Raises:
+        StateError: the file is missing, damaged, no judge of points, or of other data.
+    """
+    return read_judge(path, ARCHITECTURE, "points", data_checksum, _toy)
+
+
+def _toy(description: dict[str, Any], tensors: dict[str, Tensor]) -> Toy:
+    return Toy(
+        name=description["toy"],
+        means=tensors["means"],
+        deviation=float(description["deviation"]),
+        groups=tensors["groups"],
+        modes=bool(description["modes"]),
+    )

@@ -1,0 +1,202 @@
+"""The judge of texts: what the held-out ones are made of.
+
+Nothing is fitted. The file holds the n-grams of the held-out split and the words of both splits, so
+that every experiment on the same data is compared with the same counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan.data.manifest import SPLITS, Split
+from gan.data.prepared import Prepared
+from gan.errors import DataError
+from gan.judges.file import FORMAT_VERSION, KIND, checksum, read_judge
+from gan.metrics.as_json import Metrics, presentable
+from gan.metrics.ngrams import (
+    BLOCK,
+    MOST_SYMBOLS,
+    Ngrams,
+    Texts,
+    count_ngrams,
+    jensen_shannon,
+    shuffled,
+)
+from gan.metrics.words import count_words
+from gan.runtime import stream_seed
+from gan.symbols import Characters, alphabet_from_json
+from gan.tensor_file import write_tensors
+
+ARCHITECTURE = "n-grams"
+
+# Held-out texts whose n-grams are kept, at most: 6-grams of more would not fit a small file.
+MOST_TEXTS = 50_000
+
+
+@dataclass(frozen=True)
+class TextJudge:
+    """What texts are compared with.
+
+    Attributes:
+        alphabet: of characters.
+        length: symbols of a text.
+        texts: held-out ones that were counted.
+        held_out: their n-grams, for n = 1 to `MOST_SYMBOLS`.
+        words: of all texts of a split, as they are written.
+        checksum: SHA-256 over all of the above.
+    """
+
+    alphabet: Characters
+    length: int
+    texts: int
+    held_out: tuple[Ngrams, ...]
+    words: dict[Split, frozenset[str]]
+    checksum: str
+
+    def divergences(self, texts: Texts, longest: int) -> list[float]:
+        """Jensen–Shannon divergence, nats, of n-grams of `texts` from held-out ones.
+
+        Args:
+            texts: uint8 `[N, L]`.
+            longest: n is 1 to this.
+        """
+        return [
+            jensen_shannon(
+                count_ngrams(texts, n, self.alphabet.size, self.alphabet.padding),
+                self.held_out[n - 1],
+            )
+            for n in range(1, longest + 1)
+        ]
+
+
+def save_text_judge(prepared: Prepared, path: str | os.PathLike[str], *, seed: int) -> Metrics:
+    """Write what prepared texts are made of to `path` (safetensors), and report on it.
+
+    Args:
+        prepared: texts.
+        path: where to.
+        seed: of which texts are taken, where there are more than are needed, and of the shuffling.
+
+    Returns:
+        JSON values: how many words there are, and for n-grams the divergence of training texts
+        from as many held-out ones, real against real (`floor`), and of held-out ones whose
+        characters are shuffled (`shuffled`).
+
+    Raises:
+        DataError: the data are no texts, or a split is empty.
+    """
+    alphabet = prepared.characters
+    for split in SPLITS:
+        if not len(prepared.symbols(split)):
+            raise DataError(f"{prepared.folder}: the split {split} has no texts: expected some")
+    test = some_texts(prepared.symbols("test"), MOST_TEXTS, seed, "held-out texts")
+    train = some_texts(prepared.symbols("train"), len(test), seed, "training texts")
+    padding = alphabet.padding
+    held_out = [count_ngrams(test, n, alphabet.size, padding) for n in range(1, MOST_SYMBOLS + 1)]
+    words = {
+        split: frozenset(count_words(_texts(prepared.symbols(split), alphabet))) for split in SPLITS
+    }
+    tensors: dict[str, Tensor] = {
+        f"words.{split}": _as_tensor(found) for split, found in words.items()
+    }
+    for n, ngrams in enumerate(held_out, start=1):
+        tensors[f"codes.{n}"] = torch.from_numpy(ngrams.codes)
+        tensors[f"counts.{n}"] = torch.from_numpy(ngrams.counts)
+    description = {
+        "architecture": {"kind": ARCHITECTURE, "longest": MOST_SYMBOLS},
+        "alphabet": alphabet.to_json(),
+        "length": test.shape[1],
+        "texts": len(test),
+        "data_checksum": prepared.manifest.checksum,
+    }
+    write_tensors(path, tensors, kind=KIND, version=FORMAT_VERSION, description=description)
+    judge = load_text_judge(path, prepared.manifest.checksum)
+    floor = judge.divergences(train, MOST_SYMBOLS)
+    mixed = judge.divergences(
+        shuffled(test, padding, stream_seed(seed, "shuffled characters")), MOST_SYMBOLS
+    )
+    return presentable(
+        {
+            "kind": ARCHITECTURE,
+            "alphabet": alphabet.size,
+            "length": judge.length,
+            "held_out_texts": len(test),
+            "floor_texts": len(train),
+            "words": {
+                "held_out": len(words["test"]),
+                "training": len(words["train"]),
+                "both": len(words["train"] & words["test"]),
+            },
+            "jensen_shannon": {
+                str(n): {"floor": floor[n - 1], "shuffled": mixed[n - 1]}
+                for n in range(1, MOST_SYMBOLS + 1)
+            },
+            "checksum": judge.checksum,
+        }
+    )
+
+
+def load_text_judge(path: str | os.PathLike[str], data_checksum: str) -> TextJudge:
+    """Load what `save_text_judge` wrote.
+
+    Args:
+        path: the file.
+        data_checksum: of the prepared texts that samples are compared with.
+
+    Raises:
+        StateError: the file is missing, damaged, no judge of texts, or of other data.
+    """
+    return read_judge(path, ARCHITECTURE, "texts", data_checksum, _judge)
+
+
+def _judge(description: dict[str, Any], tensors: dict[str, Tensor]) -> TextJudge:
+    words: dict[Split, frozenset[str]] = {
+        split: _as_words(tensors[f"words.{split}"]) for split in SPLITS
+    }
+    return TextJudge(
+        alphabet=_characters(description["alphabet"]),
+        length=int(description["length"]),
+        texts=int(description["texts"]),
+        held_out=tuple(
+            Ngrams(tensors[f"codes.{n}"].numpy(), tensors[f"counts.{n}"].numpy())
+            for n in range(1, MOST_SYMBOLS + 1)
+        ),
+        words=words,
+        checksum=checksum(description, tensors),
+    )
+
+
+def _characters(values: Any) -> Characters:
+    alphabet = alphabet_from_json(values)
+    if not isinstance(alphabet, Characters):
+        raise ValueError(f"an alphabet of {alphabet.noun}, expected characters")
+    return alphabet
+
+
+def some_texts(texts: Texts, count: int, seed: int, stream: str) -> Texts:
+    """At most `count` of `texts`, `[N, L]`, in the order they have; a random part of more."""
+    if len(texts) <= count:
+        return np.asarray(texts)
+    rng = np.random.default_rng(stream_seed(seed, stream))
+    return np.asarray(texts[np.sort(rng.permutation(len(texts))[:count])])
+
+
+def _texts(symbols: Texts, alphabet: Characters) -> Iterator[str]:
+    for start in range(0, len(symbols), BLOCK):
+        yield from alphabet.decode(np.asarray(symbols[start : start + BLOCK]))
+
+
+def _as_tensor(words: frozenset[str]) -> Tensor:
+    """Words one a line, in order, as UTF-8; no word has a line's end in it."""
+    return torch.frombuffer(bytearray("\n".join(sorted(words)).encode() + b"\n"), dtype=torch.uint8)
+
+
+def _as_words(tensor: Tensor) -> frozenset[str]:
+    return frozenset(tensor.numpy().tobytes().decode().split("\n")) - {""}

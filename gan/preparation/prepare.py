@@ -1,0 +1,153 @@
+"""From a source to the prepared form, as a stream."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+
+import numpy as np
+from tqdm import tqdm
+
+from gan.config import DataConfig
+from gan.data.manifest import SPLITS, STORED, Manifest
+from gan.errors import DataError
+from gan.preparation.quantise import PaletteSample, quantised
+from gan.preparation.sources import Batch, Failure, Source, open_source
+from gan.preparation.writer import PreparedWriter
+from gan.symbols import Colours
+
+# Names of unreadable examples that a message shows.
+MAX_NAMES_SHOWN = 20
+
+_log = logging.getLogger(__name__)
+
+
+def prepare(
+    config: DataConfig,
+    out: str | os.PathLike[str],
+    *,
+    workers: int = 0,
+    progress: bool = True,
+) -> Manifest:
+    """Read the source that `config` asks for and write it to the folder `out`.
+
+    Args:
+        config: which source, and what its examples become.
+        out: folder of the prepared form; see `gan.data.prepared`.
+        workers: processes that decode images; 0 decodes in this one. Does not change the result.
+        progress: show a progress bar.
+
+    Returns:
+        The manifest, as it stands in `out`.
+
+    Raises:
+        DataError: the source is missing, empty or damaged, a split would be empty, or examples
+            cannot be read while `config.on_error` is `stop`; nothing is written.
+        UserError: `out` cannot be written, or a package is missing; nothing is written.
+    """
+    source = _open(config, workers, progress)
+    failures = _Failures(config)
+    stored = STORED[source.kind]
+    with (
+        contextlib.closing(source.batches) as batches,
+        PreparedWriter(
+            out,
+            source=config.name,
+            shape=source.shape,
+            label_names=source.label_names,
+            kind=source.kind,
+            alphabet=source.alphabet,
+            toy=source.toy,
+        ) as writer,
+        tqdm(total=source.total, desc="prepare", unit=stored.unit, disable=not progress) as bar,
+    ):
+        for batch in batches:
+            _append(writer, batch)
+            failures.add(batch.failures)
+            for failure in batch.failures:
+                writer.skip(failure.name)
+            bar.update(len(batch.examples) + len(batch.failures))
+        failures.finish()
+        _check_counts(config, writer, stored.noun)
+    return writer.manifest
+
+
+def _open(config: DataConfig, workers: int, progress: bool) -> Source:
+    """The source that `config` asks for, its images as symbols if it asks for these."""
+    if config.levels:
+        return quantised(open_source(config, workers), Colours.levels(config.levels))
+    if config.palette:
+        palette = _choose_palette(config, workers, progress)
+        return quantised(open_source(config, workers), palette)
+    return open_source(config, workers)
+
+
+def _choose_palette(config: DataConfig, workers: int, progress: bool) -> Colours:
+    """Read the source once for the colours of its training images."""
+    source = open_source(config, workers)
+    failures = _Failures(config)
+    sample = PaletteSample()
+    with (
+        contextlib.closing(source.batches) as batches,
+        tqdm(total=source.total, desc="palette", unit="img", disable=not progress) as bar,
+    ):
+        for batch in batches:
+            sample.add(batch.examples[np.flatnonzero(~batch.in_test)])
+            failures.add(batch.failures)
+            bar.update(len(batch.examples) + len(batch.failures))
+    if config.on_error == "stop":
+        failures.finish()  # rather than after reading everything once more
+    return sample.palette(config.palette)
+
+
+class _Failures:
+    """What becomes of examples that cannot be read: all are listed, then `data.on_error` rules."""
+
+    def __init__(self, config: DataConfig) -> None:
+        self._config = config
+        self._count = 0
+        self._shown: list[Failure] = []
+
+    def add(self, failures: tuple[Failure, ...]) -> None:
+        self._count += len(failures)
+        self._shown += failures[: MAX_NAMES_SHOWN - len(self._shown)]
+
+    def finish(self) -> None:
+        if not self._count:
+            return
+        several = self._count > 1
+        counted = f"{self._count} image{'s' if several else ''} in {self._config.path}"
+        lines = [f"  {failure.name}: {failure.reason}" for failure in self._shown]
+        if self._count > len(lines):
+            lines.append(f"  … and {self._count - len(lines)} more")
+        listing = "\n".join(lines)
+        if self._config.on_error == "stop":
+            raise DataError(
+                f"{counted} cannot be read:\n{listing}\n"
+                f"Repair or remove {'them' if several else 'it'}, or set data.on_error to skip"
+            )
+        _log.warning("%s %s skipped:\n%s", counted, "were" if several else "was", listing)
+
+
+def _append(writer: PreparedWriter, batch: Batch) -> None:
+    for split in SPLITS:
+        chosen = batch.in_test == (split == "test")
+        if chosen.all():
+            # Nothing to pick out, so nothing to copy.
+            writer.append(split, batch.examples, batch.labels)
+        elif chosen.any():
+            labels = None if batch.labels is None else batch.labels[chosen]
+            writer.append(split, batch.examples[np.flatnonzero(chosen)], labels)
+
+
+def _check_counts(config: DataConfig, writer: PreparedWriter, noun: str) -> None:
+    train, test = writer.count("train"), writer.count("test")
+    if train + test == 0:
+        raise DataError(f"data.name {config.name}: no {noun} of it can be used")
+    if train == 0 or test == 0:
+        raise DataError(
+            f"data.name {config.name}: of {train + test} {noun}s {train} are for training and "
+            f"{test} for testing, and neither may be none: give more {noun}s, or another "
+            f"data.test_fraction (now {config.test_fraction})"
+        )

@@ -1,0 +1,101 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan.errors import UserError
+from gan.figures import text as text_figures
+from gan.figures.text import divergences, lines, page, visible
+
+
+def ink(path: Path) -> np.ndarray:
+    """Where a page is dark, bool `[H, W]`."""
+    return np.asarray(Image.open(path).convert("L")) < 128
+
+
+def test_a_text_stays_on_its_line():
+    assert visible("a b\n\tc\r\x00\u2028ü") == "a b↵→c···ü"
+
+
+def test_texts_become_lines(tmp_path: Path):
+    lines(["a\nb", "", "naïve"], tmp_path / "texts.txt")
+    assert (tmp_path / "texts.txt").read_bytes().decode() == "a↵b\n\nnaïve\n"
+
+
+def test_a_page_holds_every_text_within_its_borders(tmp_path: Path):
+    path = tmp_path / "page.png"
+    page(["M" * 32] * 40, path, title="step 1")
+    dark = ink(path)
+    rows = dark.any(1)
+    # As many runs of dark rows as there are lines in a column, and one of the title.
+    runs = int(np.sum(rows[1:] & ~rows[:-1]))
+    columns = math.ceil(40 / (runs - 1))
+    assert columns >= 2
+    assert math.ceil(40 / columns) == runs - 1
+    assert not dark[-3:].any()
+    assert not dark[:, -3:].any()
+    assert not dark[:, :3].any()
+
+
+def test_long_texts_have_one_column_and_widen_the_page(tmp_path: Path):
+    page(["M" * 400] * 3, tmp_path / "page.png", title="long")
+    dark = ink(tmp_path / "page.png")
+    assert dark.shape[1] > 2000
+    assert not dark[:, -3:].any()
+
+
+def test_groups_are_apart(tmp_path: Path):
+    texts = ["MMMM"] * 12
+    page(texts, tmp_path / "together.png", title="t")
+    page(texts, tmp_path / "apart.png", title="t", group=4)
+    assert ink(tmp_path / "apart.png").shape != ink(tmp_path / "together.png").shape
+
+
+@pytest.mark.parametrize("text", ["$x_1$ and \\frac{", "^{", "漢字 かな"])
+def test_texts_are_drawn_as_they_are_and_warn_of_nothing(
+    tmp_path: Path, text: str, recwarn: pytest.WarningsRecorder
+):
+    page([text], tmp_path / "page.png", title="t")
+    assert ink(tmp_path / "page.png").any()
+    assert not list(recwarn)
+
+
+def test_no_texts_are_refused(tmp_path: Path):
+    with pytest.raises(UserError, match="there are no texts to draw"):
+        page([], tmp_path / "page.png", title="t")
+
+
+def rows(scale: float) -> dict[str, dict[str, float | None]]:
+    return {
+        str(n): {"floor": 0.02 * n, "at_floor_count": scale * n, "shuffled": 0.17 * n}
+        for n in range(1, 5)
+    }
+
+
+def blue(path: Path) -> int:
+    """Pixels of the samples' colour."""
+    wanted = [int(text_figures.COLOURS[0][place : place + 2], 16) for place in (1, 3, 5)]
+    return int((np.asarray(Image.open(path).convert("RGB")) == wanted).all(2).sum())
+
+
+def test_bars_are_as_high_as_the_divergences(tmp_path: Path):
+    divergences(rows(0.05), tmp_path / "low.png")
+    divergences(rows(0.15), tmp_path / "high.png")
+    assert blue(tmp_path / "high.png") > 2.5 * blue(tmp_path / "low.png")
+
+
+def test_what_has_no_value_has_no_bar(tmp_path: Path):
+    table = rows(0.1)
+    table["4"] = dict.fromkeys(table["4"])
+    divergences(table, tmp_path / "bars.png")
+    assert blue(tmp_path / "bars.png") > 0
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path):
+    for name in ("a", "b"):
+        page(["abc", "d"], tmp_path / f"{name}.png", title="t")
+        divergences(rows(0.1), tmp_path / f"{name}-bars.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a-bars.png").read_bytes() == (tmp_path / "b-bars.png").read_bytes()

@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from gan.config import DataConfig
+from gan.data.prepared import Prepared, open_prepared
+from gan.errors import DataError, StateError
+from gan.judges.images import load_judge
+from gan.judges.points import FORMAT_VERSION, KIND, load_toy_judge, save_toy_judge
+from gan.preparation.prepare import prepare
+from gan.tensor_file import write_tensors
+from gan.toys import make_toy
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Prepared:
+    config = DataConfig(name="toy", toy="ring", toy_points=5000)
+    prepare(config, tmp_path / "prepared", progress=False)
+    return open_prepared(tmp_path / "prepared")
+
+
+def test_the_density_comes_back(prepared: Prepared, tmp_path: Path):
+    report = save_toy_judge(prepared, tmp_path / "judge.safetensors")
+    toy, original = (
+        load_toy_judge(tmp_path / "judge.safetensors", prepared.manifest.checksum),
+        make_toy("ring"),
+    )
+    assert (toy.name, toy.deviation, toy.modes) == ("ring", original.deviation, True)
+    assert torch.equal(toy.means, original.means)
+    assert torch.equal(toy.groups, original.groups)
+    json.dumps(report, allow_nan=False)
+    assert (report["kind"], report["toy"], report["components"]) == ("density", "ring", 8)
+    # Far apart, the modes' entropies are those of a Gaussian, plus log 8 for which one.
+    entropy = -original.log_density(
+        original.sample(200_000, torch.Generator().manual_seed(5))[0]
+    ).mean()
+    assert report["test_log_likelihood"] == pytest.approx(-entropy.item(), abs=0.15)
+    assert report["expected_log_likelihood"] == pytest.approx(-entropy.item(), abs=0.05)
+
+
+def test_the_same_bytes_and_checksum(prepared: Prepared, tmp_path: Path):
+    one = save_toy_judge(prepared, tmp_path / "a.safetensors")
+    two = save_toy_judge(prepared, tmp_path / "b.safetensors")
+    assert one == two
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_the_judge_of_other_data_or_of_images_is_refused(prepared: Prepared, tmp_path: Path):
+    path = tmp_path / "judge.safetensors"
+    save_toy_judge(prepared, path)
+    with pytest.raises(StateError, match=r"of points with the checksum .*run judge again"):
+        load_toy_judge(path, "other")
+    with pytest.raises(StateError, match="not a judge that can be loaded"):
+        load_judge(path)
+    description = {"architecture": {"kind": "classifier"}, "data_checksum": "x"}
+    write_tensors(
+        path, {"a": torch.zeros(1)}, kind=KIND, version=FORMAT_VERSION, description=description
+    )
+    with pytest.raises(StateError, match="found the kind 'classifier', expected 'density'"):
+        load_toy_judge(path, "x")
+    with pytest.raises(StateError, match="no such file"):
+        load_toy_judge(tmp_path / "none.safetensors", "x")
+
+
+def test_images_have_no_density(tmp_path: Path):
+    prepare(DataConfig(size=8), tmp_path, progress=False)
+    with pytest.raises(DataError, match="images of digits, not points of a toy"):
+        save_toy_judge(open_prepared(tmp_path), tmp_path / "judge.safetensors")

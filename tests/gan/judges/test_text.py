@@ -1,0 +1,127 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gan.config import DataConfig
+from gan.data.prepared import Prepared, open_prepared
+from gan.errors import DataError, StateError
+from gan.judges.images import load_judge
+from gan.judges.text import (
+    FORMAT_VERSION,
+    KIND,
+    load_text_judge,
+    padding_of,
+    save_text_judge,
+    some_texts,
+)
+from gan.metrics.ngrams import count_ngrams
+from gan.preparation.prepare import prepare
+from gan.symbols import Alphabet
+from gan.tensor_file import write_tensors
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Prepared:
+    words = ["one", "two", "three", "four", "five", "naïve"]
+    rng = np.random.default_rng(0)
+    lines = [" ".join(rng.choice(words, rng.integers(1, 5))) for _ in range(600)]
+    (tmp_path / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    config = DataConfig(name="text", path=str(tmp_path / "text.txt"), length=16)
+    prepare(config, tmp_path / "prepared", progress=False)
+    return open_prepared(tmp_path / "prepared")
+
+
+def test_the_counts_and_words_come_back(prepared: Prepared, tmp_path: Path):
+    path = tmp_path / "judge.safetensors"
+    report = save_text_judge(prepared, path, seed=0)
+    judge = load_text_judge(path, prepared.manifest.checksum)
+    test = prepared.symbols("test")
+    assert judge.alphabet == prepared.alphabet
+    assert (judge.length, judge.texts) == (16, len(test))
+    size, padding = judge.alphabet.size, judge.padding
+    assert padding is not None
+    assert judge.alphabet.characters is not None
+    assert judge.alphabet.characters[padding] == "\n"
+    assert len(judge.held_out) == 6
+    for n, found in enumerate(judge.held_out, start=1):
+        expected = count_ngrams(test, n, size, padding)
+        assert found.codes.tolist() == expected.codes.tolist()
+        assert found.counts.tolist() == expected.counts.tolist()
+    # All words but those that only begin or end a line.
+    assert judge.words["train"] == {"one", "two", "three", "four", "five", "naïve"}
+    assert judge.divergences(np.asarray(test), 6) == [0] * 6
+    assert report["checksum"] == judge.checksum
+
+
+def test_the_report_says_what_real_texts_and_order_are_worth(prepared: Prepared, tmp_path: Path):
+    report = save_text_judge(prepared, tmp_path / "judge.safetensors", seed=0)
+    json.dumps(report, allow_nan=False)
+    assert (report["kind"], report["length"]) == ("n-grams", 16)
+    assert report["held_out_texts"] == report["floor_texts"] == len(prepared.symbols("test"))
+    assert report["words"] == {"held_out": 6, "training": 6, "both": 6}
+    rows = report["jensen_shannon"]
+    assert list(rows) == ["1", "2", "3", "4", "5", "6"]
+    assert rows["1"]["shuffled"] == 0
+    for n in "23456":
+        assert 0 < rows[n]["floor"] < 0.2 * rows[n]["shuffled"] < 0.2 * math.log(2)
+
+
+def test_the_same_bytes_and_checksum(prepared: Prepared, tmp_path: Path):
+    one, two = (save_text_judge(prepared, tmp_path / name, seed=0) for name in ("a", "b"))
+    assert one == two
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_only_so_many_held_out_texts_are_counted(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gan.judges.text.MOST_TEXTS", 30)
+    report = save_text_judge(prepared, tmp_path / "judge", seed=0)
+    judge = load_text_judge(tmp_path / "judge", prepared.manifest.checksum)
+    assert judge.texts == report["held_out_texts"] == report["floor_texts"] == 30
+    assert judge.held_out[0].total <= 30 * 16
+    # Words are of all texts.
+    assert report["words"]["held_out"] == 6
+
+
+def test_a_part_of_texts_is_random_and_in_order():
+    texts = np.arange(100, dtype=np.uint8)[:, None]
+    part = some_texts(texts, 10, 0, "a")[:, 0].tolist()
+    assert len(set(part)) == 10
+    assert part == sorted(part) != list(range(10))
+    assert some_texts(texts, 10, 0, "a")[:, 0].tolist() == part
+    assert some_texts(texts, 10, 0, "b")[:, 0].tolist() != part
+    assert some_texts(texts, 100, 0, "a")[:, 0].tolist() == list(range(100))
+
+
+def test_texts_without_line_ends_have_no_padding():
+    assert padding_of(Alphabet(characters=("a", "b"))) is None
+    assert padding_of(Alphabet(characters=("a", "\n"))) == 1
+
+
+def test_the_judge_of_other_data_or_of_images_is_refused(prepared: Prepared, tmp_path: Path):
+    path = tmp_path / "judge.safetensors"
+    save_text_judge(prepared, path, seed=0)
+    with pytest.raises(StateError, match=r"of texts with the checksum .*run judge again"):
+        load_text_judge(path, "other")
+    with pytest.raises(StateError, match="not a judge that can be loaded"):
+        load_judge(path)
+    tensors = {"a": torch.zeros(1)}
+    for kind, message in (
+        ("classifier", "found the kind 'classifier', expected 'n-grams'"),
+        ("n-grams", "damaged or foreign: 'words.train'"),
+    ):
+        description = {"architecture": {"kind": kind}, "data_checksum": "x"}
+        write_tensors(path, tensors, kind=KIND, version=FORMAT_VERSION, description=description)
+        with pytest.raises(StateError, match=message):
+            load_text_judge(path, "x")
+
+
+def test_images_have_no_ngrams(tmp_path: Path):
+    prepare(DataConfig(size=8, levels=2), tmp_path, progress=False)
+    with pytest.raises(DataError, match="holds symbol_images: expected text"):
+        save_text_judge(open_prepared(tmp_path), tmp_path / "judge.safetensors", seed=0)
