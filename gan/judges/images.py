@@ -180,6 +180,24 @@ class Judge:
         return result
 
 
+def make(
+    prepared: Prepared, config: JudgeConfig, path: Path, device: torch.device
+) -> dict[str, Any]:
+    """Fit a judge to `prepared`, write it to `path`, and report on it; raises as `fit_judge`."""
+    judge, report = fit_judge(prepared, config, device=device)
+    save_judge(judge, path)
+    return report.metrics()
+
+
+def load(path: Path, prepared: Prepared, device: torch.device) -> Judge:
+    """The judge at `path`; whether it is of `prepared` is said where it is used.
+
+    Raises:
+        StateError: as `load_judge`.
+    """
+    return load_judge(path, device)
+
+
 def fit_judge(
     prepared: Prepared, config: JudgeConfig, *, device: torch.device, progress: bool = True
 ) -> tuple[Judge, JudgeReport]:

@@ -7,11 +7,13 @@ likely is known. The file holds the density, so that an evaluation asks it and n
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gan.config import JudgeConfig
 from gan.data.meaning import toy_of
 from gan.data.prepared import Prepared
 from gan.judges.file import FORMAT_VERSION, KIND, checksum, read_judge
@@ -19,6 +21,18 @@ from gan.tensor_file import write_tensors
 from gan.toys import Toy
 
 ARCHITECTURE = "density"
+
+
+def make(
+    prepared: Prepared, config: JudgeConfig, path: Path, device: torch.device
+) -> dict[str, Any]:
+    """Write the density of `prepared` to `path`, and report on it; as `save_toy_judge`."""
+    return save_toy_judge(prepared, path)
+
+
+def load(path: Path, prepared: Prepared, device: torch.device) -> Toy:
+    """The density at `path`, which `prepared` was drawn from; raises as `load_toy_judge`."""
+    return load_toy_judge(path, prepared.manifest.checksum)
 
 
 def save_toy_judge(prepared: Prepared, path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gan.config import JudgeConfig
 from gan.data.manifest import SPLITS, Split
 from gan.data.prepared import Prepared
 from gan.errors import DataError
@@ -74,6 +76,16 @@ class TextJudge:
             )
             for n in range(1, longest + 1)
         ]
+
+
+def make(prepared: Prepared, config: JudgeConfig, path: Path, device: torch.device) -> Metrics:
+    """Write what `prepared` is made of to `path`, and report on it; as `save_text_judge`."""
+    return save_text_judge(prepared, path, seed=config.seed)
+
+
+def load(path: Path, prepared: Prepared, device: torch.device) -> TextJudge:
+    """The judge at `path`, made of `prepared`; raises as `load_text_judge`."""
+    return load_text_judge(path, prepared.manifest.checksum)
 
 
 def save_text_judge(prepared: Prepared, path: str | os.PathLike[str], *, seed: int) -> Metrics:
