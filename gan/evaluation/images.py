@@ -11,19 +11,20 @@ Most of these metrics depend on how many images they see, some strongly. So each
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 from tqdm import tqdm
 
 from gan.config import EvaluateConfig
 from gan.data.prepared import Prepared
 from gan.evaluation.features import Classes, Measured, measure
+from gan.evaluation.found import Evaluation, Table
 from gan.evaluation.neural_divergences import with_floor
 from gan.judges.images import Judge
-from gan.metrics.as_json import Metrics, presentable
+from gan.metrics.as_json import Metrics, as_json
 from gan.metrics.classes import entropy, kl_divergence, modes_covered
 from gan.metrics.frechet_distance import distance_at_count, distance_at_infinity, frechet_distance
 from gan.metrics.inception_score import inception_score
@@ -38,18 +39,6 @@ FORMAT_VERSION = 1
 
 MAX_CHUNKS = 10
 NEAREST_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was found."""
-
-    # Nested dictionaries of numbers, text and None: JSON without NaN.
-    metrics: Metrics
-    # The training images nearest to the first samples, `[evaluate.nearest, NEAREST_SHOWN]`.
-    nearest: Nearest
-    # Share of each class among "samples" and "training" images; None without classes.
-    class_shares: dict[str, list[float]] | None
 
 
 def evaluate(
@@ -97,19 +86,43 @@ def evaluate(
             bar.set_postfix_str(name)
             metrics.update(compute())
     metrics["protocol"] = _protocol(measured, judge)
+    shown = samples[: config.nearest]
     nearest = nearest_images(
-        samples[: config.nearest],
+        shown,
         measured.train_images,
         min(NEAREST_SHOWN, len(measured.train_images)),
         device=measured.device,
     )
-    shares = None
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "nearest.indices": nearest.indices,
+        "nearest.distances": nearest.distances,
+    }
+    tables: dict[str, Table] = {}
     if classes is not None:
-        shares = {
-            "samples": classes.sample_shares.tolist(),
-            "training": classes.train_shares.tolist(),
+        shares = {"samples": classes.sample_shares, "training": classes.train_shares}
+        arrays |= {f"shares.{name}": values.numpy() for name, values in shares.items()}
+        tables["classes"] = {
+            "class": prepared.label_names,
+            **{name: values.tolist() for name, values in shares.items()},
         }
-    return Evaluation(presentable(metrics), nearest, shares)
+    metrics = as_json(metrics)
+    return Evaluation(metrics, _summary(metrics), arrays, tables)
+
+
+def _summary(metrics: Metrics) -> str:
+    fd = metrics["fd"]
+    parts = [
+        f"Fréchet distance {fd['value']:.2f} (real against real {fd['floor']:.2f})",
+        f"precision {metrics['precision']['value']:.3f}",
+        f"recall {metrics['recall']['value']:.3f}",
+    ]
+    if "classes" in metrics:
+        classes = metrics["classes"]
+        parts.append(
+            f"{classes['covered']} of {classes['count']} classes "
+            f"({classes['smallest_share']:.1%} to {classes['largest_share']:.1%})"
+        )
+    return ", ".join(parts)
 
 
 def _frechet(measured: Measured) -> Metrics:

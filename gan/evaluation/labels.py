@@ -11,7 +11,7 @@ from gan.data.meaning import label_alphabet, labels_of
 from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.judges.images import Judge
-from gan.metrics.as_json import Metrics, presentable
+from gan.metrics.as_json import Metrics, as_json
 from gan.metrics.predictions import confusion_matrix, error_rate
 from gan.pixels import Points
 
@@ -89,7 +89,7 @@ def evaluate_classifier(
             "data_checksum": judge.data_checksum,
         },
     }
-    return ClassifierEvaluation(presentable(metrics), confusion)
+    return ClassifierEvaluation(as_json(metrics), confusion)
 
 
 def _check(probabilities: Points, count: int, classes: int) -> None:

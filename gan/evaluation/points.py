@@ -15,7 +15,7 @@ from torch import Tensor
 from gan.config import EvaluateConfig
 from gan.errors import UserError
 from gan.evaluation.neural_divergences import with_floor
-from gan.metrics.as_json import Metrics, presentable
+from gan.metrics.as_json import Metrics, as_json
 from gan.metrics.divergences import Boxes, divergences, make_boxes, modes, wasserstein_1
 from gan.pixels import Points
 from gan.runtime import stream_seed
@@ -99,7 +99,7 @@ def evaluate_points(
         "extractor": "the density itself",
         "data_checksum": data_checksum,
     }
-    return presentable(metrics)
+    return as_json(metrics)
 
 
 def mode_shares(samples: Points, toy: Toy) -> dict[str, list[float]]:

@@ -13,7 +13,7 @@ from gan.config import EvaluateConfig
 from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.judges.text import TextJudge, some_texts
-from gan.metrics.as_json import Metrics, presentable
+from gan.metrics.as_json import Metrics, as_json
 from gan.metrics.ngrams import (
     Texts,
     check_texts,
@@ -93,7 +93,7 @@ def evaluate_text(
         "extractor_checksum": judge.checksum,
         "data_checksum": prepared.manifest.checksum,
     }
-    return presentable(metrics)
+    return as_json(metrics)
 
 
 def _divergences(

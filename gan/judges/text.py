@@ -21,7 +21,7 @@ from gan.data.manifest import SPLITS, Split
 from gan.data.prepared import Prepared
 from gan.errors import DataError
 from gan.judges.file import FORMAT_VERSION, KIND, checksum, read_judge
-from gan.metrics.as_json import Metrics, presentable
+from gan.metrics.as_json import Metrics, as_json
 from gan.metrics.ngrams import (
     BLOCK,
     MOST_SYMBOLS,
@@ -134,7 +134,7 @@ def save_text_judge(prepared: Prepared, path: str | os.PathLike[str], *, seed: i
     mixed = judge.divergences(
         shuffled(test, padding, stream_seed(seed, "shuffled characters")), MOST_SYMBOLS
     )
-    return presentable(
+    return as_json(
         {
             "kind": ARCHITECTURE,
             "alphabet": alphabet.size,

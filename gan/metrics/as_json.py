@@ -10,7 +10,7 @@ Metrics = dict[str, Any]
 DIGITS = 6  # significant ones
 
 
-def presentable(values: Metrics) -> Metrics:
+def as_json(values: Metrics) -> Metrics:
     """The same with floats of a few digits, and None for what JSON cannot hold (NaN, infinity).
 
     Digits beyond these are rounding, which differs between libraries and machines: a file that is
@@ -19,7 +19,7 @@ def presentable(values: Metrics) -> Metrics:
     clean: Metrics = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            clean[key] = presentable(value)
+            clean[key] = as_json(value)
         elif isinstance(value, float):
             clean[key] = float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
         else:
