@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 
+from gan.config import EvaluateConfig
 from gan.data.meaning import label_alphabet, labels_of
 from gan.data.prepared import Prepared
 from gan.errors import UserError
+from gan.evaluation.found import Evaluation
 from gan.judges.images import Judge
 from gan.metrics.as_json import Metrics, as_json
 from gan.metrics.predictions import confusion_matrix, error_rate
@@ -23,19 +22,15 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
-class ClassifierEvaluation:
-    """What was found."""
-
-    # Nested dictionaries of numbers, text and None: JSON without NaN.
-    metrics: Metrics
-    # How many test images of each class (rows) were taken for which (columns), [V, V].
-    confusion: npt.NDArray[np.int64]
-
-
-def evaluate_classifier(
-    probabilities: Points, prepared: Prepared, judge: Judge
-) -> ClassifierEvaluation:
+def evaluate(
+    samples: Points,
+    prepared: Prepared,
+    judge: Judge,
+    config: EvaluateConfig,
+    *,
+    seed: int,
+    progress: bool = True,
+) -> Evaluation:
     """Compare predictions with the labels of the test split.
 
     - `error`: share of wrong predictions; beside it the judge's, a classifier that was fitted to
@@ -45,16 +40,19 @@ def evaluate_classifier(
     - `classes`: the error by class, None of a class without test images.
 
     Args:
-        probabilities: g(y|x) of the test images in order, fp32 `[N, V]`.
+        samples: g(y|x) of the test images in order, fp32 `[N, V]`.
         prepared: the data that the classifier was trained on.
         judge: fitted on the same data.
+        config: nothing of it is used.
+        seed: nothing is drawn.
+        progress: there is no bar.
 
     Raises:
         DataError: the data have no labels.
         UserError: probabilities that are none, or of other images or classes; a judge of other
             data, or none of classes.
     """
-    names = label_alphabet(prepared).values
+    probabilities, names = samples, label_alphabet(prepared).values
     labels = np.asarray(labels_of(prepared, "test"))
     _check(probabilities, len(labels), len(names))
     if judge.data_checksum != prepared.manifest.checksum or not judge.classes:
@@ -89,7 +87,24 @@ def evaluate_classifier(
             "data_checksum": judge.data_checksum,
         },
     }
-    return ClassifierEvaluation(as_json(metrics), confusion)
+    metrics = as_json(metrics)
+    predicted = probabilities.argmax(1)
+    table = {
+        "image": range(len(labels)),
+        "label": [names[label] for label in labels],
+        "predicted": [names[found] for found in predicted],
+        "probability": [f"{value:.4f}" for value in probabilities.max(1)],
+    }
+    return Evaluation(metrics, _summary(metrics), {"confusion": confusion}, {"predictions": table})
+
+
+def _summary(metrics: Metrics) -> str:
+    error = metrics["error"]
+    return (
+        f"{error['value']:.2%} of the test images wrong (judge {error['judge']:.2%}, always the "
+        f"most frequent class {error['most_frequent_class']:.2%}), log loss "
+        f"{metrics['log_loss']:.3f} nats"
+    )
 
 
 def _check(probabilities: Points, count: int, classes: int) -> None:

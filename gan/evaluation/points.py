@@ -9,11 +9,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from gan.config import EvaluateConfig
+from gan.data.prepared import Prepared
 from gan.errors import UserError
+from gan.evaluation.found import Evaluation, Table
 from gan.evaluation.neural_divergences import with_floor
 from gan.metrics.as_json import Metrics, as_json
 from gan.metrics.divergences import Boxes, divergences, make_boxes, modes, wasserstein_1
@@ -26,26 +30,27 @@ FORMAT_VERSION = 1
 FLOOR_DRAWS = 5
 
 
-def evaluate_points(
+def evaluate(
     samples: Points,
+    prepared: Prepared,
     toy: Toy,
     config: EvaluateConfig,
     *,
     seed: int,
-    data_checksum: str,
-) -> Metrics:
+    progress: bool = True,
+) -> Evaluation:
     """Judge `samples` by the density of `toy`. The same input gives the same result.
 
     Args:
         samples: fp32 `[N, D]`, drawn independently of each other.
+        prepared: the data that the generator was trained on, for its checksum and names.
         toy: what they should be like.
         config: `mode_share` and what concerns neural divergences are used.
         seed: of the points that the floor and the Wasserstein distance are taken from.
-        data_checksum: of the prepared points, for the protocol.
+        progress: there is no bar.
 
     Returns:
-        Nested dictionaries of numbers, text and None: JSON without NaN. `modes` is there for toys
-        of modes only.
+        With the metrics `modes` for toys of modes only.
 
     Raises:
         UserError: another shape or dtype, no samples, or values that are not finite.
@@ -97,9 +102,28 @@ def evaluate_points(
         "floor_draws": FLOOR_DRAWS,
         "mode_share": config.mode_share,
         "extractor": "the density itself",
-        "data_checksum": data_checksum,
+        "data_checksum": prepared.manifest.checksum,
     }
-    return as_json(metrics)
+    metrics = as_json(metrics)
+    shown: dict[str, npt.NDArray[np.generic]] = {}
+    tables: dict[str, Table] = {}
+    if prepared.label_names:
+        shares = mode_shares(samples, toy)
+        shown = {f"shares.{name}": np.array(values) for name, values in shares.items()}
+        tables["classes"] = {"class": prepared.label_names, **shares}
+    return Evaluation(metrics, _summary(metrics), shown, tables)
+
+
+def _summary(metrics: Metrics) -> str:
+    shannon = metrics["jensen_shannon"]
+    parts = [
+        f"Jensen–Shannon divergence {shannon['value']:.3f} (real against real "
+        f"{shannon['floor']:.3f})",
+        f"{metrics['good_share']['value']:.1%} good samples",
+    ]
+    if "modes" in metrics:
+        parts.append(f"{metrics['modes']['hit']} of {metrics['modes']['count']} modes")
+    return ", ".join(parts)
 
 
 def mode_shares(samples: Points, toy: Toy) -> dict[str, list[float]]:

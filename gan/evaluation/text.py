@@ -12,6 +12,7 @@ import numpy as np
 from gan.config import EvaluateConfig
 from gan.data.prepared import Prepared
 from gan.errors import UserError
+from gan.evaluation.found import Evaluation
 from gan.judges.text import TextJudge, some_texts
 from gan.metrics.as_json import Metrics, as_json
 from gan.metrics.ngrams import (
@@ -30,14 +31,15 @@ from gan.runtime import stream_seed
 FORMAT_VERSION = 1
 
 
-def evaluate_text(
+def evaluate(
     samples: Texts,
     prepared: Prepared,
     judge: TextJudge,
     config: EvaluateConfig,
     *,
     seed: int,
-) -> Metrics:
+    progress: bool = True,
+) -> Evaluation:
     """Judge `samples` by held-out texts. The same input gives the same result.
 
     Args:
@@ -46,9 +48,7 @@ def evaluate_text(
         judge: of these texts.
         config: `ngrams` and `memorisation_images` are used.
         seed: of which real texts the floors are taken from, and of the shuffling.
-
-    Returns:
-        Nested dictionaries of numbers, text and None: JSON without NaN.
+        progress: there is no bar.
 
     Raises:
         UserError: another shape or dtype, no samples, or symbols that are not in the alphabet.
@@ -93,7 +93,27 @@ def evaluate_text(
         "extractor_checksum": judge.checksum,
         "data_checksum": prepared.manifest.checksum,
     }
-    return as_json(metrics)
+    metrics = as_json(metrics)
+    rows = metrics["jensen_shannon"].values()
+    shown = {
+        key: np.array([np.nan if row[key] is None else row[key] for row in rows])
+        for key in ("floor", "at_floor_count", "shuffled")
+    }
+    return Evaluation(metrics, _summary(metrics), shown)
+
+
+def _summary(metrics: Metrics) -> str:
+    # Of n-grams longer than the texts there is nothing to say, nor of words without a word.
+    longest, row = [
+        (n, row) for n, row in metrics["jensen_shannon"].items() if row["floor"] is not None
+    ][-1]
+    words = metrics["words"]["in_held_out"]
+    shares = {key: "none" if value is None else f"{value:.1%}" for key, value in words.items()}
+    return (
+        f"Jensen–Shannon divergence of {longest}-grams {row['at_floor_count']:.3f} (real against "
+        f"real {row['floor']:.3f}, shuffled {row['shuffled']:.3f}), {shares['value']} of the words "
+        f"known (real {shares['floor']}, shuffled {shares['shuffled']})"
+    )
 
 
 def _divergences(
