@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from gan.files import write_bytes
 from gan.metrics.as_json import Metrics
+
+# Of the file that holds what is shown.
+FILE_KIND = "evaluation"
+FORMAT_VERSION = 1
 
 # Name of a column to its values.
 Table = Mapping[str, Sequence[object]]
@@ -29,3 +37,13 @@ class Evaluation:
     summary: str
     shown: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
+
+
+def write_table(table: Table, path: str | os.PathLike[str]) -> None:
+    """Write the columns of `table` as CSV, numbers with six digits, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    for row in zip(*table.values(), strict=True):
+        writer.writerow([f"{each:.6g}" if isinstance(each, float) else each for each in row])
+    write_bytes(path, text.getvalue().encode())

@@ -1,0 +1,75 @@
+"""Samples in a folder: one array, and what its rows are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from gan.errors import DataError
+from gan.files import atomic_write, write_json
+from gan.pixels import Kind
+
+ARRAY, ABOUT = "samples.npy", "samples.json"
+
+
+class SampleFile(NamedTuple):
+    """Samples that were read.
+
+    Attributes:
+        kind: what they are.
+        array: images, uint8 `[N, C, H, W]`, points, fp32 `[N, D]`, symbols of texts, uint8
+            `[N, L]`, or probabilities of labels, fp32 `[N, V]`; memory-mapped.
+    """
+
+    kind: Kind
+    array: npt.NDArray[np.generic]
+
+
+def write_samples(
+    folder: str | os.PathLike[str],
+    kind: Kind,
+    shape: tuple[int, ...],
+    dtype: str,
+    batches: Iterable[npt.NDArray[np.generic]],
+) -> None:
+    """Write `batches`, as they come, to the array of `folder`, whole or not at all.
+
+    Args:
+        folder: made if it is missing.
+        kind: what they are.
+        shape: of all of them together.
+        dtype: as NumPy spells it, little-endian.
+        batches: of as many rows in all as `shape` says.
+    """
+    folder = Path(folder)
+    with atomic_write(folder / ARRAY) as file:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in batches:
+            file.write(batch.astype(dtype, copy=False).tobytes())
+    write_json(folder / ABOUT, {"kind": kind})
+
+
+def read_samples(folder: str | os.PathLike[str]) -> SampleFile:
+    """What `write_samples` wrote.
+
+    Raises:
+        DataError: a file is missing, damaged or foreign; names it.
+    """
+    folder = Path(folder)
+    try:
+        kind = json.loads((folder / ABOUT).read_bytes())["kind"]
+        array = np.load(folder / ARRAY, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        raise DataError(f"the samples in {folder} cannot be read: {error}; run sample") from error
+    if kind not in get_args(Kind):
+        raise DataError(
+            f"{folder / ABOUT} says kind {kind!r}: expected one of {', '.join(get_args(Kind))}"
+        )
+    return SampleFile(kind, array)
