@@ -15,5 +15,7 @@ TRAIN_METRICS = Path("metrics/train.json")
 EVALUATE_METRICS = Path("metrics/evaluate.json")
 
 TRAINING = Path("results/training")
+SNAPSHOTS = TRAINING / "snapshots"
 SAMPLES = Path("results/samples")
 EVALUATION = Path("results/evaluation")
+REPORT = Path("results/report")

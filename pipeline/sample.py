@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -10,118 +10,63 @@ import torch
 from tqdm import tqdm
 
 from gan.config import Config
-from gan.data.manifest import KINDS
-from gan.data.meaning import label_alphabet, labels_of
-from gan.data.prepared import open_prepared
+from gan.data import Prepared, open_prepared
+from gan.data.meaning import label_alphabet
 from gan.errors import DataError
-from gan.figures import images as figures
-from gan.figures import labels as classification_figures
-from gan.figures import points as toy_figures
-from gan.figures import text as text_figures
 from gan.files import atomic_write
-from gan.generators.prediction import predict
-from gan.generators.published import load_generator
-from gan.generators.sampling import generate, generate_between
+from gan.generators import generate, load_generator, predict
+from gan.generators.samples_file import write_samples
+from gan.generators.sampling import generate_between
 from gan.models.base import Generator
 from gan.runtime import pick_device, stream_seed
 from pipeline.params import run_stage
 from pipeline.paths import GENERATOR, PREPARED, SAMPLES
 
-UNITS = {"images": "image", "points": "point", "text": "text"}
+DTYPES = {"images": "|u1", "points": "<f4", "text": "|u1"}
 
 
 def main(config: Config) -> None:
-    """Write `results/samples`: the array, a picture of some samples, an interpolation.
+    """Write `results/samples`: the samples, and some between pairs of latent vectors.
 
-    Images of symbols are decoded; of texts the array holds symbols, and `samples.txt` a line each.
-    Of a classifier the array holds what it gives for the test images.
+    Of a classifier the samples are what it gives for the test images.
     """
-    sample = config.sample
     generator = load_generator(GENERATOR, pick_device(config.runtime.device))
-    if generator.alphabet is not None and generator.alphabet.labels is not None:
-        _classify(config, generator)
+    prepared = open_prepared(PREPARED)
+    if generator.kind == "labels":
+        found = _classify(generator, prepared, config.sample.batch_size)
+        write_samples(SAMPLES, "labels", found.shape, "<f4", [found])
         return
+    sample = config.sample
     # Drawn on the CPU: the same latent on every device.
     rng = torch.Generator().manual_seed(stream_seed(config.seed, "samples"))
-
-    shape = (sample.count, *generator.shape)
-    kind = _kind(generator)
     latent = generator.draw_latent(sample.count, rng)
-    first: list[npt.NDArray[Any]] = []
-    shown = {
-        "images": sample.grid**2, "points": toy_figures.POINTS_SHOWN, "text": sample.count
-    }[kind]  # fmt: skip
     # Of the symbols that are drawn from a discrete generator's distributions.
     seed = stream_seed(config.seed, "symbols of samples")
-    with (
-        atomic_write(SAMPLES / "samples.npy") as file,
-        tqdm(total=sample.count, unit=UNITS[kind], desc="sample") as bar,
-    ):
-        descriptor = KINDS[kind].descriptor
-        header = {"descr": descriptor, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for batch in generate(generator, latent, sample.batch_size, seed):
-            file.write(batch.astype(descriptor, copy=False).tobytes())
-            if bar.n < shown:
-                first.append(batch)
-            bar.update(len(batch))
+    batches = _with_bar(generate(generator, latent, sample.batch_size, seed), sample.count)
+    shape, dtype = (sample.count, *generator.shape), DTYPES[generator.kind]
+    write_samples(SAMPLES, generator.kind, shape, dtype, batches)
     start, end = generator.draw_latent(2 * sample.interpolations, rng).chunk(2)
     seed = stream_seed(config.seed, "symbols of interpolation")
-    path: npt.NDArray[Any] = generate_between(
-        generator, start, end, sample.interpolation_steps, seed
-    )
-    drawn = np.concatenate(first)[:shown]
-    if generator.alphabet is not None and kind == "text":
-        texts = generator.alphabet.decode_text(drawn)
-        text_figures.lines(texts, SAMPLES / "samples.txt")
-        text_figures.page(texts[: sample.grid**2], SAMPLES / "grid.png", title="samples")
-        text_figures.page(
-            generator.alphabet.decode_text(path.reshape(-1, *generator.shape)),
-            SAMPLES / "interpolation.png",
-            title="from one latent vector to another",
-            group=sample.interpolation_steps,
-        )
-    elif kind == "images":
-        figures.image_grid(drawn, sample.grid, SAMPLES / "grid.png")
-        images = path.reshape(-1, *generator.shape)
-        figures.image_grid(images, sample.interpolation_steps, SAMPLES / "interpolation.png")
-    else:
-        toy_figures.samples(drawn, SAMPLES / "grid.png")
-        toy_figures.paths(path, SAMPLES / "interpolation.png")
+    between = generate_between(generator, start, end, sample.interpolation_steps, seed)
+    with atomic_write(SAMPLES / "interpolation.npy") as file:
+        np.save(file, between, allow_pickle=False)
 
 
-def _classify(config: Config, classifier: Generator) -> None:
-    """Write the probabilities, a table of predictions, and a picture of some of them."""
-    prepared = open_prepared(PREPARED)
-    alphabet = label_alphabet(prepared)
-    if alphabet != classifier.alphabet:
+def _classify(classifier: Generator, prepared: Prepared, batch: int) -> npt.NDArray[np.float32]:
+    if label_alphabet(prepared) != classifier.alphabet:
         raise DataError(
             f"{PREPARED} has other classes than {GENERATOR} gives: run train again, or prepare"
         )
-    images, labels = prepared.images("test"), labels_of(prepared, "test")
-    probabilities = predict(classifier, images, config.sample.batch_size)
-    names = alphabet.labels or ()
-    with atomic_write(SAMPLES / "samples.npy") as file:
-        np.save(file, probabilities, allow_pickle=False)
-    classification_figures.write_predictions(
-        probabilities, labels, names, SAMPLES / "predictions.csv"
-    )
-    shown = config.sample.grid**2
-    classification_figures.predictions(
-        images[:shown],
-        probabilities[:shown],
-        labels[:shown],
-        names,
-        SAMPLES / "grid.png",
-        columns=config.sample.grid,
-    )
+    return predict(classifier, prepared.images("test"), batch)
 
 
-def _kind(generator: Generator) -> Literal["images", "points", "text"]:
-    """What samples of `generator` are; images of symbols are drawn as images."""
-    if generator.alphabet is not None and generator.alphabet.is_text:
-        return "text"
-    return "images" if len(generator.shape) == 3 else "points"
+def _with_bar(
+    batches: Iterator[npt.NDArray[np.generic]], total: int
+) -> Iterator[npt.NDArray[np.generic]]:
+    with tqdm(total=total, unit="sample", desc="sample") as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch))
 
 
 if __name__ == "__main__":

@@ -6,30 +6,20 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 from gan.config import Config
-from gan.data.meaning import labels_of, toy_of
-from gan.data.prepared import open_prepared
-from gan.errors import StateError
-from gan.figures import images as figures
-from gan.figures import labels as classification_figures
-from gan.figures import points as toy_figures
-from gan.figures import text as text_figures
+from gan.data import open_prepared
 from gan.files import write_bytes, write_json
 from gan.game.schedules import depends_on_total
-from gan.generators.published import save_generator
+from gan.generators import save_generator
 from gan.models import load_family
-from gan.pixels import Examples, Images, Points
 from gan.runtime import pick_device
-from gan.symbols import Symbols
-from gan.toys import Toy
+from gan.training import Interrupted, Trainer, trainer_of
 from gan.training.history import write_csv
-from gan.training.snapshots import observe, optimum
+from gan.training.snapshots import optimum, snapshot_path, snapshot_steps
 from gan.training.state import DEFAULT_ROOT, RunState, code_digest, hold
-from gan.training.trainer import Interrupted, Trainer, grid_path, grid_steps, trainer_of
 from pipeline.params import STOPPED, run_stage
-from pipeline.paths import GENERATOR, PREPARED, TRAIN_METRICS, TRAINING
+from pipeline.paths import GENERATOR, PREPARED, SNAPSHOTS, TRAIN_METRICS, TRAINING
 
 
 def main(config: Config) -> None:
@@ -57,38 +47,12 @@ def main(config: Config) -> None:
     }
     with hold(state_root(), identity, about) as state:
         trainer = trainer_of(config, prepared, device=device)
-        grids = state.folder / "samples"
-        toy = toy_of(prepared) if prepared.manifest.kind == "points" else None
-
-        def write_grid(step: int, samples: Examples) -> None:
-            path = grid_path(grids, step)
-            if prepared.manifest.kind == "text":
-                assert prepared.alphabet is not None
-                texts = prepared.alphabet.decode_text(cast(Symbols, samples))
-                text_figures.page(texts, path, title=f"step {step:,}")
-            elif config.model.name == "classifier":
-                count = len(samples)
-                classification_figures.predictions(
-                    prepared.images("train")[:count],
-                    cast(Points, samples),
-                    labels_of(prepared, "train")[:count],
-                    prepared.manifest.label_names or [],
-                    path,
-                    columns=config.train.sample_grid,
-                )
-            elif toy is None:
-                figures.image_grid(cast(Images, samples), config.train.sample_grid, path)
-            else:
-                snapshot = observe(trainer, toy)
-                toy_figures.save_snapshot(snapshot, toy_figures.snapshot_path(grids, step))
-                _draw_game([snapshot], toy, config, path)
-
         try:
-            trainer.run(state, config.runtime, write_grid)
+            trainer.run(state, config.runtime)
         except Interrupted as stop:
             print(stop, file=sys.stderr)
             sys.exit(STOPPED)
-        _publish(trainer, state, grids, provenance, toy)
+        _publish(trainer, state, provenance)
         state.finish(trainer.step)
 
 
@@ -102,44 +66,22 @@ def state_root() -> Path:
     return Path(root) / DEFAULT_ROOT
 
 
-def _draw_game(snapshots: list[toy_figures.Snapshot], toy: Toy, config: Config, path: Path) -> None:
-    probabilities = config.objective.discriminator == "gan"
-    toy_figures.game(snapshots, toy, path, probabilities=probabilities)
-
-
-def _publish(
-    trainer: Trainer,
-    state: RunState,
-    grids: Path,
-    provenance: dict[str, object],
-    toy: Toy | None,
-) -> None:
+def _publish(trainer: Trainer, state: RunState, provenance: dict[str, object]) -> None:
     """Write every out of the stage from the state, whatever was there before."""
     config = trainer.config
-    rows = trainer.rows()
-    write_csv(rows, TRAINING / "history.csv", trainer.players.measures)
+    write_csv(trainer.rows(), TRAINING / "history.csv", trainer.players.measures)
     columns = trainer.columns()
-    figures.curves(columns, TRAINING / "curves.png")
-    for other in (TRAINING / "samples").glob("*.png"):  # of another run, when DVC is not around
+    for other in SNAPSHOTS.glob("*"):  # of another run, when DVC is not around
         other.unlink()
-    steps = grid_steps(config.train.steps, config.train.sample_every)
-    for step in steps:
+    for step in snapshot_steps(config.train.steps, config.train.sample_every):
         try:
-            grid = grid_path(grids, step).read_bytes()
+            content = snapshot_path(state.snapshots, step).read_bytes()
         except OSError as error:
-            raise StateError(
-                f"the state {state.folder} has lost a grid of samples ({error}); remove it "
-                "with `python -m gan.state prune --all` and run again"
-            ) from error
-        write_bytes(grid_path(TRAINING / "samples", step), grid)
-    theory = None
-    (TRAINING / "game.png").unlink(missing_ok=True)
-    if toy is not None:
-        snapshots = [
-            toy_figures.load_snapshot(toy_figures.snapshot_path(grids, step)) for step in steps
-        ]
-        _draw_game(snapshots, toy, config, TRAINING / "game.png")
-        theory = optimum(trainer, toy)
+            print(f"warning: the snapshot of step {step} is lost: {error}", file=sys.stderr)
+            continue
+        write_bytes(snapshot_path(SNAPSHOTS, step), content)
+    toy = trainer.data.toy
+    theory = None if toy is None else optimum(trainer.players, toy)
     save_generator(
         trainer.average,
         GENERATOR,
