@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.figures.canvas import (
     COLOURS,
@@ -24,6 +27,7 @@ from gan.figures.canvas import (
 )
 from gan.files import write_bytes
 from gan.pixels import Images
+from gan.training.snapshots import Snapshot
 
 BACKGROUND = 255
 # A grid is enlarged by the largest whole factor that keeps it within this width and height.
@@ -161,3 +165,56 @@ def class_histogram(
     axis.legend(frameon=False, ncols=max(1, len(shares)), loc="lower right", bbox_to_anchor=(1, 1))
     plain(axis)
     save_figure(figure, path)
+
+
+def real(prepared: Prepared, folder: Path, columns: int) -> None:
+    """See `gan.figures.FigureKind`; as all below."""
+    image_grid(np.asarray(prepared.images("train")[: columns**2]), columns, folder / "real.png")
+
+
+def moment(snapshot: Snapshot, prepared: Prepared, path: Path, columns: int) -> None:
+    """Samples of a step as a grid."""
+    image_grid(snapshot.samples.astype(np.uint8, copy=False), columns, path)
+
+
+def course(snapshots: Sequence[Snapshot], prepared: Prepared, folder: Path) -> None:
+    """Nothing but the moments."""
+
+
+def grid(samples: npt.NDArray[Any], prepared: Prepared, folder: Path, columns: int) -> None:
+    """The first samples."""
+    image_grid(np.asarray(samples[: columns**2]), columns, folder / "grid.png")
+
+
+def between(path: npt.NDArray[Any], prepared: Prepared, folder: Path) -> None:
+    """A row a pair of latent vectors."""
+    images = path.reshape(-1, *path.shape[2:])
+    image_grid(images, path.shape[1], folder / "interpolation.png")
+
+
+def evaluation(
+    shown: Mapping[str, npt.NDArray[Any]],
+    samples: npt.NDArray[Any],
+    prepared: Prepared,
+    folder: Path,
+) -> None:
+    """Nearest training images, and the shares of classes where there are any."""
+    indices = shown["nearest.indices"]
+    nearest_images(
+        np.asarray(samples[: len(indices)]),
+        np.asarray(prepared.images("train")[indices]),
+        shown["nearest.distances"],
+        folder / "nearest.png",
+    )
+    class_shares(shown, prepared, folder)
+
+
+def class_shares(shown: Mapping[str, npt.NDArray[Any]], prepared: Prepared, folder: Path) -> None:
+    """`classes.png`, where the arrays have shares of classes."""
+    shares = {
+        name.removeprefix("shares."): values.tolist()
+        for name, values in shown.items()
+        if name.startswith("shares.")
+    }
+    if shares:
+        class_histogram(prepared.label_names, shares, folder / "classes.png")

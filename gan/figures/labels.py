@@ -8,12 +8,18 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gan.data.manifest import Split
+from gan.data.meaning import labels_of
+from gan.data.prepared import Prepared
 from gan.errors import UserError
+from gan.figures import images
 from gan.figures.canvas import (
     COLOURS,
     PathLike,
@@ -25,6 +31,7 @@ from gan.figures.canvas import (
 )
 from gan.files import write_bytes
 from gan.pixels import Images, Labels, Points
+from gan.training.snapshots import Snapshot
 
 # Rows a class has in the picture of a confusion matrix up to which their counts are written in.
 MAX_CLASSES_WITH_COUNTS = 30
@@ -132,3 +139,50 @@ def write_predictions(
         found = row.argmax()
         writer.writerow([index, names[label], names[found], f"{row[found]:.4f}"])
     write_bytes(path, text.getvalue().encode())
+
+
+def real(prepared: Prepared, folder: Path, columns: int) -> None:
+    """See `gan.figures.FigureKind`; as all below."""
+    images.real(prepared, folder, columns)
+
+
+def moment(snapshot: Snapshot, prepared: Prepared, path: Path, columns: int) -> None:
+    """Predictions of the first training images."""
+    _first(snapshot.samples, prepared, "train", path, columns)
+
+
+def course(snapshots: Sequence[Snapshot], prepared: Prepared, folder: Path) -> None:
+    """Nothing but the moments."""
+
+
+def grid(samples: npt.NDArray[Any], prepared: Prepared, folder: Path, columns: int) -> None:
+    """Predictions of the first test images."""
+    _first(samples[: columns**2], prepared, "test", folder / "grid.png", columns)
+
+
+def between(path: npt.NDArray[Any], prepared: Prepared, folder: Path) -> None:
+    """A classifier has no latent vectors."""
+
+
+def evaluation(
+    shown: Mapping[str, npt.NDArray[Any]],
+    samples: npt.NDArray[Any],
+    prepared: Prepared,
+    folder: Path,
+) -> None:
+    """The confusion matrix."""
+    confusion(shown["confusion"], prepared.label_names, folder / "confusion.png")
+
+
+def _first(
+    probabilities: npt.NDArray[Any], prepared: Prepared, split: Split, path: Path, columns: int
+) -> None:
+    count = len(probabilities)
+    predictions(
+        np.asarray(prepared.images(split)[:count]),
+        probabilities,
+        labels_of(prepared, split)[:count],
+        prepared.label_names,
+        path,
+        columns=columns,
+    )

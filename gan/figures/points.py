@@ -8,14 +8,19 @@ al. 2014; in two the samples over the data's density and contours of the discrim
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gan.data.meaning import toy_of
+from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.figures.canvas import COLOURS, PathLike, new_figure, plain, save_figure
+from gan.figures.images import class_shares
 from gan.metrics.divergences import make_boxes
 from gan.pixels import Points
 from gan.toys import Toy
@@ -253,3 +258,39 @@ def _check_points(points: Points) -> None:
         )
     if not len(points):
         raise UserError("there are no points to draw")
+
+
+def real(prepared: Prepared, folder: Path, columns: int) -> None:
+    """See `gan.figures.FigureKind`; as all below."""
+    samples(prepared.points("train"), folder / "real.png", toy_of(prepared))
+
+
+def moment(snapshot: Snapshot, prepared: Prepared, path: Path, columns: int) -> None:
+    """The game at a step."""
+    game([snapshot], toy_of(prepared), path)
+
+
+def course(snapshots: Sequence[Snapshot], prepared: Prepared, folder: Path) -> None:
+    """The game over training, as `game.png`."""
+    game(snapshots, toy_of(prepared), folder / "game.png")
+
+
+def grid(points: npt.NDArray[Any], prepared: Prepared, folder: Path, columns: int) -> None:
+    """The first samples."""
+    samples(points[:POINTS_SHOWN], folder / "grid.png")
+
+
+def between(path: npt.NDArray[Any], prepared: Prepared, folder: Path) -> None:
+    """A line a pair of latent vectors."""
+    paths(path, folder / "interpolation.png")
+
+
+def evaluation(
+    shown: Mapping[str, npt.NDArray[Any]],
+    points: npt.NDArray[Any],
+    prepared: Prepared,
+    folder: Path,
+) -> None:
+    """Samples over the data's density, and the shares of modes where there are several."""
+    samples(points, folder / "density.png", toy_of(prepared))
+    class_shares(shown, prepared, folder)

@@ -1,0 +1,46 @@
+"""Stage `report`: every picture of the run."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+
+from gan import figures
+from gan.config import Config
+from gan.data import open_prepared
+from gan.evaluation.found import FILE_KIND, FORMAT_VERSION
+from gan.figures.history import curves
+from gan.generators.samples_file import read_samples
+from gan.tensor_file import read_tensors
+from gan.training.snapshots import load_snapshots
+from pipeline.params import run_stage
+from pipeline.paths import EVALUATION, PREPARED, REPORT, SAMPLES, SNAPSHOTS, TRAINING
+
+
+def main(config: Config) -> None:
+    """Write `results/report` from the arrays of the other stages."""
+    prepared, samples = open_prepared(PREPARED), read_samples(SAMPLES)
+    draw, columns = figures.of_kind(samples.kind), config.train.sample_grid
+    draw.real(prepared, REPORT, columns)
+    snapshots = load_snapshots(SNAPSHOTS)
+    for snapshot in snapshots:
+        path = REPORT / "samples" / f"step-{snapshot.step:09d}.png"
+        draw.moment(snapshot, prepared, path, columns)
+    draw.course(snapshots, prepared, REPORT)
+    with (TRAINING / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    curves({key: [float(row[key]) for row in rows] for key in rows[0]}, REPORT / "curves.png")
+    draw.grid(samples.array, prepared, REPORT, config.sample.grid)
+    if (SAMPLES / "interpolation.npy").exists():
+        between = np.load(SAMPLES / "interpolation.npy", allow_pickle=False)
+        draw.between(between, prepared, REPORT)
+    _, shown = read_tensors(
+        EVALUATION / "shown.safetensors", kind=FILE_KIND, version=FORMAT_VERSION, device="cpu"
+    )
+    arrays = {key: value.numpy() for key, value in shown.items()}
+    draw.evaluation(arrays, samples.array, prepared, REPORT)
+
+
+if __name__ == "__main__":
+    run_stage(main)
