@@ -8,13 +8,17 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.figures.canvas import COLOURS, PathLike, new_figure, plain, save_figure
 from gan.files import write_bytes
-from gan.metrics.as_json import Metrics
+from gan.training.snapshots import Snapshot
 
 # What stands for characters that would break or hide a line.
 VISIBLE = {"\n": "↵", "\t": "→"}
@@ -87,11 +91,12 @@ def page(texts: Sequence[str], path: PathLike, *, title: str, group: int = 0) ->
         save_figure(figure, path)
 
 
-def divergences(rows: Mapping[str, Metrics], path: PathLike) -> None:
+def divergences(rows: Mapping[str, npt.NDArray[Any]], path: PathLike) -> None:
     """Write the divergence of n-grams as bars: samples, beside real and shuffled texts.
 
     Args:
-        rows: n to the measures that `gan.evaluation.text` gives as `jensen_shannon`.
+        rows: `floor`, `at_floor_count` and `shuffled`, each with a number for n = 1, 2 …; NaN where
+            there is none.
         path: PNG to write.
 
     Raises:
@@ -102,20 +107,63 @@ def divergences(rows: Mapping[str, Metrics], path: PathLike) -> None:
         "samples": ("at_floor_count", COLOURS[0]),
         "shuffled characters": ("shuffled", COLOURS[1]),
     }
-    figure = new_figure(max(4.5, 1.3 * len(rows) + 1.5), 3.4)
+    longest = len(rows["floor"])
+    figure = new_figure(max(4.5, 1.3 * longest + 1.5), 3.4)
     axis = figure.subplots()
-    places, bar_width = np.arange(len(rows)), 0.8 / len(series)
+    places, bar_width = np.arange(longest), 0.8 / len(series)
     for index, (label, (key, colour)) in enumerate(series.items()):
-        heights = [float("nan") if row[key] is None else row[key] for row in rows.values()]
         offset = (index - (len(series) - 1) / 2) * bar_width
-        bars = axis.bar(places + offset, heights, bar_width, label=label, color=colour)
+        bars = axis.bar(places + offset, rows[key], bar_width, label=label, color=colour)
         axis.bar_label(bars, fmt="%.3f", fontsize=6, padding=1)
     axis.axhline(math.log(2), color="#222222", linewidth=0.8, linestyle=":")
-    axis.text(len(rows) - 0.55, math.log(2), "log 2: nothing in common", size=7, ha="right",
+    axis.text(longest - 0.55, math.log(2), "log 2: nothing in common", size=7, ha="right",
               va="bottom")  # fmt: skip
-    axis.set_xticks(places, [f"n = {n}" for n in rows])
+    axis.set_xticks(places, [f"n = {n}" for n in range(1, longest + 1)])
     axis.set_ylabel("Jensen–Shannon divergence\nfrom held-out n-grams (nats)", fontsize=8)
     axis.set_ylim(0, 0.75)
     axis.legend(frameon=False, fontsize=7, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     plain(axis)
     save_figure(figure, path)
+
+
+def real(prepared: Prepared, folder: Path, columns: int) -> None:
+    """See `gan.figures.FigureKind`; as all below."""
+    texts = prepared.characters.decode(np.asarray(prepared.symbols("train")[: columns**2]))
+    page(texts, folder / "real.png", title="training texts")
+
+
+def moment(snapshot: Snapshot, prepared: Prepared, path: Path, columns: int) -> None:
+    """Samples of a step as a page."""
+    texts = prepared.characters.decode(snapshot.samples.astype(np.uint8, copy=False))
+    page(texts, path, title=f"step {snapshot.step:,}")
+
+
+def course(snapshots: Sequence[Snapshot], prepared: Prepared, folder: Path) -> None:
+    """Nothing but the moments."""
+
+
+def grid(samples: npt.NDArray[Any], prepared: Prepared, folder: Path, columns: int) -> None:
+    """The first samples as a page, and all of them as lines of `samples.txt`."""
+    texts = prepared.characters.decode(np.asarray(samples))
+    lines(texts, folder / "samples.txt")
+    page(texts[: columns**2], folder / "grid.png", title="samples")
+
+
+def between(path: npt.NDArray[Any], prepared: Prepared, folder: Path) -> None:
+    """A block of lines a pair of latent vectors."""
+    page(
+        prepared.characters.decode(path.reshape(-1, path.shape[2])),
+        folder / "interpolation.png",
+        title="from one latent vector to another",
+        group=path.shape[1],
+    )
+
+
+def evaluation(
+    shown: Mapping[str, npt.NDArray[Any]],
+    samples: npt.NDArray[Any],
+    prepared: Prepared,
+    folder: Path,
+) -> None:
+    """The divergences of n-grams."""
+    divergences(shown, folder / "ngrams.png")
