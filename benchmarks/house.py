@@ -33,14 +33,14 @@ import sys
 import tempfile
 import tokenize
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from benchmarks.house_figure import draw
+from benchmarks.house_plan import Numbers, called, plan
 from benchmarks.report import RESULTS, print_table, write_csv
 
 PACKAGES = ("gan", "kernels", "pipeline")
@@ -55,131 +55,9 @@ NO_CODE = {
 }  # fmt: skip
 TRIPS = Path(__file__).with_name("house_trips.py")
 TRIPS_SECONDS = 300
-
-Arrow = tuple[str, str]  # the room that imports, the room that is imported
-Numbers = dict[tuple[str, str], int]  # what is measured, and which figure of it
-
-
-# --- rooms and arrows --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The rooms of a package.
-
-    Attributes:
-        floors: room to its floor, from 1; the rooms of a circle are on the same one.
-        arrows: arrow to whether it is there at run time, and not for types alone.
-        circles: groups of several rooms that all reach each other.
-        typed_circles: those of them that are none at run time.
-    """
-
-    floors: dict[str, int]
-    arrows: dict[Arrow, bool]
-    circles: list[frozenset[str]]
-    typed_circles: list[frozenset[str]]
-
-    def numbers(self, package: str) -> Numbers:
-        """All of it counted."""
-        return {
-            (package, "rooms"): len(self.floors),
-            (package, "arrows"): len(self.arrows),
-            (package, "arrows for types alone"): sum(not each for each in self.arrows.values()),
-            (package, "floors"): max(self.floors.values(), default=0),
-            (package, "circles"): len(self.circles),
-            (package, "circles by types alone"): len(self.typed_circles),
-            (package, "rooms in circles"): sum(map(len, self.circles)),
-        }
-
-
-def plan(root: Path, package: str) -> Plan:
-    """Rooms of `root/package`, and the imports between them."""
-    rooms = rooms_of(root / package)
-    arrows: dict[Arrow, bool] = {}
-    for room, files in rooms.items():
-        for file in files:
-            for name, at_run_time in imports(root, file):
-                parent, _, rest = name.partition(".")
-                target = rest.partition(".")[0]
-                if parent == package and target in rooms and target != room:
-                    arrow = (room, target)
-                    arrows[arrow] = arrows.get(arrow, False) or at_run_time
-    groups = connected(rooms, arrows)
-    circles = [group for group in groups if len(group) > 1]
-    lasting = {arrow for arrow, at_run_time in arrows.items() if at_run_time}
-    at_run_time = [group for group in connected(rooms, lasting) if len(group) > 1]
-    typed = [circle for circle in circles if not any(each <= circle for each in at_run_time)]
-    return Plan(floors(groups, arrows), arrows, circles, typed)
-
-
-def rooms_of(package: Path) -> dict[str, list[Path]]:
-    """Room to its modules: the files and folders of the package that hold Python."""
-    rooms: dict[str, list[Path]] = {}
-    for entry in sorted(package.glob("*")):
-        files = sorted(entry.rglob("*.py")) if entry.is_dir() else [entry]
-        if files and (entry.is_dir() or entry.suffix == ".py"):
-            rooms[entry.stem] = files
-    return {name: files for name, files in rooms.items() if name not in ("__init__", "__main__")}
-
-
-def imports(root: Path, file: Path) -> Iterator[tuple[str, bool]]:
-    """Full names that a module imports anywhere, and whether at run time."""
-    package = file.relative_to(root).parent.parts  # for a module as for a package's __init__
-    tree = ast.parse(file.read_bytes())
-    typed = {
-        id(node)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and called(block.test) == "TYPE_CHECKING"
-        for statement in block.body
-        for node in ast.walk(statement)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            module = ".".join((*base, *([node.module] if node.module else [])))
-            names = [f"{module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            yield name, id(node) not in typed
-
-
-def connected(rooms: Iterable[str], arrows: Iterable[Arrow]) -> list[frozenset[str]]:
-    """The rooms in groups: two are in the same one if each imports the other, in any steps."""
-    reached = {room: reach(room, arrows) for room in rooms}
-    groups = {
-        room: frozenset({room, *(other for other in found if room in reached[other])})
-        for room, found in reached.items()
-    }
-    return list(dict.fromkeys(groups.values()))
-
-
-def reach(room: str, arrows: Iterable[Arrow]) -> set[str]:
-    """What a room imports, in any number of steps."""
-    beside: dict[str, list[str]] = {}
-    for source, target in arrows:
-        beside.setdefault(source, []).append(target)
-    found: set[str] = set()
-    waiting = [room]
-    while waiting:
-        new = [target for target in beside.get(waiting.pop(), ()) if target not in found]
-        found.update(new)
-        waiting += new
-    return found
-
-
-def floors(groups: Iterable[frozenset[str]], arrows: Iterable[Arrow]) -> dict[str, int]:
-    """Room to its floor: one above the highest that it, or its circle, imports."""
-    below = {group: {b for a, b in arrows if a in group and b not in group} for group in groups}
-    found: dict[str, int] = {}
-    while below:
-        # There is no circle of groups: some group has all that it imports on a floor already.
-        group = next(group for group, rooms in below.items() if rooms <= found.keys())
-        level = 1 + max((found[room] for room in below.pop(group)), default=0)
-        found.update(dict.fromkeys(group, level))
-    return found
+TRIPS_ENVIRONMENT = {
+    "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1",
+}  # fmt: skip
 
 
 # --- branches ----------------------------------------------------------------------------------
@@ -208,9 +86,8 @@ def tests_in(condition: ast.expr) -> Iterator[ast.AST]:
             sides = [node.left, *node.comparators]
             if any(map(watched, sides)) or (any(map(is_model_name, sides)) and says(node)):
                 yield node
-        elif isinstance(node, ast.Call) and called(node.func) == "isinstance":
-            if node.args and watched(node.args[0]):
-                yield node
+        elif is_isinstance(node):
+            yield node
     yield from filter(watched, truths(condition))
 
 
@@ -238,6 +115,13 @@ def watched(node: ast.expr) -> bool:
     return called(node.func if isinstance(node, ast.Call) else node) in WATCHED
 
 
+def is_isinstance(node: ast.AST) -> bool:
+    """Whether it asks for the type of something watched."""
+    if not isinstance(node, ast.Call) or called(node.func) != "isinstance":
+        return False
+    return any(map(watched, node.args[:1]))
+
+
 def is_model_name(node: ast.expr) -> bool:
     """Whether it is `model.name`, of whatever."""
     return isinstance(node, ast.Attribute) and node.attr == "name" and called(node.value) == "model"
@@ -248,13 +132,6 @@ def says(node: ast.AST) -> bool:
     return any(
         isinstance(each, ast.Constant) and each.value == CLASSIFIER for each in ast.walk(node)
     )
-
-
-def called(node: ast.expr) -> str | None:
-    """The name, or the last of several joined by dots."""
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else None
 
 
 # --- stages ------------------------------------------------------------------------------------
@@ -340,8 +217,7 @@ def trips(root: Path) -> Numbers:
     # By its text: the folder of a script would come before the tree on Python's path.
     process = subprocess.run(
         [sys.executable, "-c", TRIPS.read_text()], cwd=root, capture_output=True, text=True,
-        env={**environment, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
-        timeout=TRIPS_SECONDS,
+        env={**environment, **TRIPS_ENVIRONMENT}, timeout=TRIPS_SECONDS,
     )  # fmt: skip
     if process.returncode != 0:
         print(f"{root}: no trips: {process.stderr.strip().splitlines()[-1]}")

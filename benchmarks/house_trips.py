@@ -74,7 +74,7 @@ def trace(prepare: Callable[[], Callable[[], object]], root: Path, to_launch: bo
             call()
     except Exception as error:  # a tree that does not offer it has no number there
         return {"note": f"{type(error).__name__}: {error}"}
-    return {"note": "nothing was launched"} if to_launch > traced.ended else traced.counts()
+    return {"note": "nothing was launched"} if to_launch and not traced.ended else traced.counts()
 
 
 def block() -> Callable[[], object]:
