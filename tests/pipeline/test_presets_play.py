@@ -6,7 +6,8 @@ import torch
 
 from benchmarks.games import game_names
 from gan.config import Config, parse
-from gan.symbols import Alphabet
+from gan.data import TrainingSet
+from gan.symbols import Alphabet, Characters, ClassNames, Colours
 from gan.training.trainer import Trainer
 from pipeline import preset
 
@@ -22,19 +23,21 @@ ROUNDS = 2
 def alphabet(config: Config) -> Alphabet | None:
     data = config.data
     if config.model.name == "classifier":
-        return Alphabet(labels=("one", "two", "three"))
+        return ClassNames(("one", "two", "three"))
     if data.kind == "text":
-        return Alphabet(characters=tuple(chr(place + 32) for place in range(data.alphabet)))
+        return Characters(tuple(chr(place + 32) for place in range(data.alphabet)))
     if data.palette:
-        return Alphabet(colours=tuple((9 * place, 0, 255) for place in range(data.palette)))
-    return Alphabet.levels(data.levels) if data.levels else None
+        return Colours(tuple((9 * place, 0, 255) for place in range(data.palette)))
+    return Colours.levels(data.levels) if data.levels else None
 
 
 def examples(config: Config) -> np.ndarray:
     rng = np.random.default_rng(0)
     symbols = alphabet(config)
-    if symbols is not None and symbols.labels is None:
-        shape = (config.data.length,) if symbols.is_text else (config.data.size,) * 2
+    if symbols is not None and not isinstance(symbols, ClassNames):
+        shape = (
+            (config.data.length,) if isinstance(symbols, Characters) else (config.data.size,) * 2
+        )
         return rng.integers(0, symbols.size, (40, *shape), np.uint8)
     if config.data.name == "toy":
         dimensions = 1 if config.data.toy in ("normal", "line") else 2
@@ -47,9 +50,11 @@ def play(names: list[str]) -> Trainer:
     config = parse(Config, preset.resolve(names, TINY), " ".join(names))
     run = Trainer(
         config,
-        examples(config),
-        alphabet=alphabet(config),
-        labels=np.arange(40) % 3 if config.model.name == "classifier" else None,
+        TrainingSet(
+            examples(config),
+            alphabet(config),
+            np.arange(40) % 3 if config.model.name == "classifier" else None,
+        ),
         device=torch.device("cpu"),
     )
     for _ in range(ROUNDS):
