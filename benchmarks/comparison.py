@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -24,8 +23,9 @@ from benchmarks.report import machine, write_csv
 from gan.config import Config
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import ConfigError, UserError
-from gan.pixels import Examples
 from gan.preparation.prepare import prepare
+from gan.training.history import HistoryRow
+from gan.training.snapshots import Snapshot
 from gan.training.state import code_digest, fingerprint, hold
 from gan.training.trainer import Interrupted, Trainer, trainer_of
 
@@ -118,24 +118,34 @@ def play(config: Config, prepared: Prepared, work: Path, device: torch.device, b
         TrainingError: the game diverged.
     """
     objective = config.objective
-    a_round = objective.d_steps + objective.g_steps
-    reached = 0
-
-    def note(step: int, samples: Examples) -> None:
-        nonlocal reached
-        bar.update((step - reached) * a_round)
-        reached = step
-
+    progress = _Progress(bar, objective.d_steps + objective.g_steps)
     about = {"run": identity(config), "data": prepared.manifest.checksum, "code": _code()}
     with hold(work, about) as state:
         trainer = trainer_of(config, prepared, device=device)
         found = state.latest()
         if found is not None and found[0] < config.train.steps:
-            note(found[0], np.empty(0, np.float32))
-        trainer.run(state, config.runtime, note, progress=False)
+            progress.reached(found[0])
+        trainer.run(state, config.runtime, progress, progress=False)
         # Its samples and its row are what is kept of it.
         state.clear()
     return trainer
+
+
+class _Progress:
+    """A bar over many runs that moves with the snapshots of one."""
+
+    def __init__(self, bar: Any, a_round: int) -> None:
+        self._bar, self._a_round, self._step = bar, a_round, 0
+
+    def reached(self, step: int) -> None:
+        self._bar.update((step - self._step) * self._a_round)
+        self._step = step
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        self.reached(snapshot.step)
+
+    def rows(self, rows: Sequence[HistoryRow], measures: Sequence[str]) -> None:
+        pass
 
 
 @functools.cache

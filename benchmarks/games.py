@@ -26,7 +26,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,16 +44,14 @@ from benchmarks.comparison import (
     run_command,
 )
 from benchmarks.report import print_table, results_path
+from gan import evaluation, judges
 from gan.config import Config, parse
 from gan.data.meaning import toy_of
 from gan.data.prepared import Prepared
 from gan.errors import ConfigError, TrainingError
-from gan.evaluation.images import evaluate
-from gan.evaluation.points import evaluate_points
 from gan.files import write_bytes
 from gan.generators.sampling import generate
-from gan.judges.images import Judge, fit_judge, load_judge, save_judge
-from gan.pixels import Examples, Images, Points
+from gan.pixels import Examples
 from gan.runtime import pick_device, stream_seed
 from gan.training.state import DEFAULT_ROOT, fingerprint
 from gan.training.trainer import Trainer
@@ -124,16 +122,6 @@ def configure(game: str, data: str, pairs: Sequence[str], steps: int | None, see
     return parse(Config, {**values, "seed": seed}, f"{game} on {data}")
 
 
-def fitted_judge(prepared: Prepared, config: Config, work: Path, device: torch.device) -> Judge:
-    """The judge of these data, fitted when it is not there yet."""
-    about = {"data": prepared.manifest.checksum, "judge": config.judge.model_dump()}
-    path = work / f"judge-{fingerprint(about)}.safetensors"
-    if not path.exists():
-        judge, _ = fit_judge(prepared, config.judge, device=device)
-        save_judge(judge, path)
-    return load_judge(path, device)
-
-
 def sample(trainer: Trainer, config: Config) -> Examples:
     """As the stage of that name."""
     rng = torch.Generator().manual_seed(stream_seed(config.seed, "samples"))
@@ -145,18 +133,14 @@ def sample(trainer: Trainer, config: Config) -> Examples:
 def judged(
     samples: Examples, prepared: Prepared, config: Config, work: Path, device: torch.device
 ) -> dict[str, Any]:
-    """As the stage `evaluate`: all metrics."""
-    if prepared.manifest.kind == "points":
-        return evaluate_points(
-            cast(Points, samples),
-            toy_of(prepared),
-            config.evaluate,
-            seed=config.seed,
-            data_checksum=prepared.manifest.checksum,
-        )
-    judge = fitted_judge(prepared, config, work, device)
-    found = evaluate(
-        cast(Images, samples), prepared, judge, config.evaluate, seed=config.seed, progress=False
+    """As the stages `judge`, where that was not done yet, and `evaluate`: all metrics."""
+    about = {"data": prepared.manifest.checksum, "judge": config.judge.model_dump()}
+    path, judging = work / f"judge-{fingerprint(about)}.safetensors", judges.of_kind(prepared.kind)
+    if not path.exists():
+        judging.make(prepared, config.judge, path, device)
+    judge = judging.load(path, prepared, device)
+    found = evaluation.of_kind(prepared.kind).evaluate(
+        samples, prepared, judge, config.evaluate, seed=config.seed, progress=False
     )
     return found.metrics
 
@@ -190,7 +174,7 @@ def run(game: str, config: Config, work: Path, device: torch.device, bar: Any) -
 
 def columns(prepared: Prepared) -> Mapping[str, tuple[str, bool | None]]:
     """The metrics of images or points."""
-    return POINT_METRICS if prepared.manifest.kind == "points" else IMAGE_METRICS
+    return POINT_METRICS if prepared.kind == "points" else IMAGE_METRICS
 
 
 def _at(metrics: Mapping[str, Any], place: str) -> Any:
@@ -243,7 +227,7 @@ def report(rows: Sequence[Row], data: str, prepared: Prepared, path: Path, work:
         if row["game"] not in shown and not row["failed"] and kept.exists():
             shown[row["game"]] = np.load(kept, allow_pickle=False)
     if shown:
-        toy = toy_of(prepared) if prepared.manifest.kind == "points" else None
+        toy = toy_of(prepared) if prepared.kind == "points" else None
         games_figures.samples(shown, path.with_name(f"{path.stem}_samples.png"), toy)
     ranked = {name: better for name, (_, better) in columns(prepared).items() if better is not None}
     games_figures.metrics(rows, ranked, path.with_name(f"{path.stem}_metrics.png"))

@@ -23,6 +23,7 @@ from torch import nn
 
 from benchmarks.report import machine, print_table, results_path, write_csv
 from gan.config import Config, parse
+from gan.data import TrainingSet
 from gan.runtime import pick_device
 from gan.training.trainer import Trainer
 
@@ -115,7 +116,7 @@ def ours(
         },
         "benchmark",
     )
-    trainer = Trainer(config, images, device=device)
+    trainer = Trainer(config, TrainingSet(images), device=device)
 
     def step() -> None:
         trainer.advance()
