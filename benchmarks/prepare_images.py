@@ -4,7 +4,7 @@
 
 Makes that many image files in a temporary folder (and a fifth of them in another, to show that
 memory does not grow with the number), then runs `gan.preparation.prepare` on each in a process of
-its own. Reported are the median over the repetitions, and peak memory of the main process and of all
+its own. Reported are the median over the repetitions, and peak memory of the main process and of
 all processes together.
 """
 
