@@ -1,13 +1,14 @@
-"""The house in numbers: rooms, arrows, floors and circles of a checkout, and what it asks twice.
+"""The structure of a checkout in numbers, to compare a tree before and after it is rearranged.
 
     python -m benchmarks.house [--root .] [--before REVISION] [--figure house.png] [--verbose]
 
 Reads a tree without importing it, so that it may be arranged in any way, and counts:
 
-- rooms of `gan/`, `kernels/` and `pipeline/`, the files and folders with Python directly in the
-  package (`__init__` and `__main__` are none); arrows, pairs of rooms of which one imports the
-  other, anywhere in a module; floors, rooms of the longest chain of imports; circles, groups of
-  rooms that all reach each other. Imports under `if TYPE_CHECKING` count, and are told apart;
+- rooms of `gan/`, `kernels/` and `pipeline/`: files and folders with Python directly in the
+  package, `__init__` and `__main__` left out; arrows: pairs of rooms of which one imports the
+  other, anywhere in a module; circles: groups of rooms that all reach each other; floors: the
+  longest chain of imports, where a circle counts as one. Imports under `if TYPE_CHECKING` count,
+  and are told apart;
 - branches on the kind of data: comparisons, membership, isinstance and truth tests in the
   conditions of `if`, ternaries, `match`, comprehensions and `assert` that look at one of `WATCHED`,
   or at `model.name == "classifier"`. Names decide, not types;
@@ -245,9 +246,9 @@ def check_out(root: Path, revision: str, folder: Path) -> None:
 
 
 def commit(root: Path, *arguments: str) -> str:
-    """The commit that `git describe` finds, with a mark where files are changed."""
+    """The commit that `git describe` finds; the folder's name where there is none."""
     command = ["git", "-C", str(root), "describe", "--always", "--exclude=*", *arguments]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or root.name
 
 
 def compared(before: Numbers, after: Numbers) -> list[dict[str, object]]:

@@ -20,6 +20,7 @@ LONG = 11  # letters that stay on one line
 GAP = 0.3  # between boxes, at least
 CLEAR = 0.06  # between a box and an arrow that passes it
 TITLE = 0.6
+WIDTH = 10  # of the figure, at least: the legend's
 MARGIN = 0.75  # left of the boxes, for the floors' names
 SWEEPS = 12  # up and down, to put rooms above what they import
 
@@ -42,7 +43,8 @@ def draw(houses: Mapping[str, Plan], path: Path) -> None:
         houses: title to plan.
         path: PNG to write.
     """
-    width = 2 * MARGIN + max(_length(row) for plan in houses.values() for row in _rows(plan))
+    longest = max(_length(row) for plan in houses.values() for row in _rows(plan))
+    width = max(2 * MARGIN + longest, WIDTH / len(houses))
     height = STOREY * max(len(_rows(plan)) for plan in houses.values()) + TITLE
     figure = new_figure(width * len(houses), height + 0.6)
     panels = figure.subplots(1, len(houses), squeeze=False)[0]
@@ -61,9 +63,9 @@ def draw(houses: Mapping[str, Plan], path: Path) -> None:
 
 
 def _caption(plan: Plan) -> str:
-    circles = f"{len(plan.circles)} circles ({len(plan.typed_circles)} by types alone)"
     top = max(plan.floors.values(), default=0)
-    return f"{len(plan.floors)} rooms, {len(plan.arrows)} arrows, {top} floors, {circles}"
+    counts = f"rooms {len(plan.floors)}, arrows {len(plan.arrows)}, floors {top}"
+    return f"{counts}, circles {len(plan.circles)} ({len(plan.typed_circles)} by types alone)"
 
 
 def _house(axis: Axes, plan: Plan, width: float) -> None:
