@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.house_plan import Arrow, Plan, reach
-from gan.figures import COLOURS, new_figure, save_figure
+from gan.figures.canvas import COLOURS, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

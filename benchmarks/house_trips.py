@@ -107,7 +107,11 @@ def round_of_game() -> Callable[[], object]:
     from gan.training import Trainer
 
     images = np.random.default_rng(0).integers(0, 256, (128, 1, 16, 16), np.uint8)
-    return Trainer(Config(), images, device=torch.device("cpu")).advance
+    try:  # trees differ in what a trainer is given
+        from gan.data import TrainingSet
+    except ImportError:
+        return Trainer(Config(), images, device=torch.device("cpu")).advance
+    return Trainer(Config(), TrainingSet(images), device=torch.device("cpu")).advance
 
 
 def main() -> None:
