@@ -20,8 +20,13 @@ from __future__ import annotations
 import math
 
 from benchmarks.report import print_table
-from kernels.conv_transpose import launch
-from kernels.conv_transpose.launch import Entry
+from kernels.conv_transpose.tiles import (
+    NARROW_CHANNELS,
+    PACKED_CHANNELS,
+    TuningEntry,
+    read_table,
+    shipped_path,
+)
 
 ARCHITECTURE = 90
 PROCESSORS = 132
@@ -32,25 +37,25 @@ DRAIN = 0.8e-6  # seconds from the first load of a pipeline to the first product
 BYTES = 2
 
 
-def prediction(entry: Entry) -> dict[str, object]:
+def prediction(entry: TuningEntry) -> dict[str, object]:
     """One row: predicted and least possible microseconds, and what binds."""
     c = entry.config
     b, a, positions = entry.b, entry.a, entry.positions
     flops = 32.0 * positions * b * a
-    packed = entry.op == "spread" and a <= launch.PACKED_CHANNELS
-    if entry.op == "weight_grad":
-        narrow = a <= launch.NARROW_CHANNELS
+    packed = entry.op == "dgrad" and a <= PACKED_CHANNELS
+    if entry.op == "wgrad":
+        narrow = a <= NARROW_CHANNELS
         columns = 1 if narrow else 16
         tiles = columns * math.ceil(b / c.block_m)
         tiles *= math.ceil((16 * a if narrow else a) / c.block_n)
         steps, taps = math.ceil(positions / c.block_k), 1
-    elif entry.op == "spread":
+    elif entry.op == "dgrad":
         taps = 9 if packed else 4
         tiles = math.ceil(positions / c.block_m)
         tiles *= 1 if packed else 4 * math.ceil(a / c.block_n)
         steps = taps * math.ceil(b / c.block_k)
     else:
-        narrow = a <= launch.NARROW_CHANNELS
+        narrow = a <= NARROW_CHANNELS
         taps = 1 if narrow else 16
         tiles = math.ceil(positions / c.block_m) * math.ceil(b / c.block_n)
         steps = math.ceil(16 * a / c.block_k) if narrow else taps * math.ceil(a / c.block_k)
@@ -86,7 +91,7 @@ def main() -> None:
     """Entry point."""
     rows = [
         prediction(entry)
-        for entry in launch.read_table(launch.shipped_path(ARCHITECTURE))
+        for entry in read_table(shipped_path(ARCHITECTURE))
         if entry.precision == "bf16"
     ]
     print_table(rows)

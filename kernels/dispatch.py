@@ -19,7 +19,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -27,6 +27,8 @@ from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+
+from .private import constant_while_tracing
 
 IMPLEMENTATIONS = ("auto", "triton", "torch")
 _VARIABLE = "FUSEDGAN_IMPL"
@@ -36,11 +38,6 @@ R = TypeVar("R")
 
 _NO_TRITON = "it has no Triton implementation in this version"
 _ON_CPU = "the tensors are on cpu, and Triton needs a CUDA device"
-
-# What os.environ looks its names up in, CPython's own attributes; where they are not, every name
-# counts as set, and is looked up the long way.
-_KEY: object = getattr(os.environ, "encodekey", str)(_VARIABLE)
-_SET: Container[object] = getattr(os.environ, "_data", (_KEY,))
 
 _AROUND: ContextVar[str | None] = ContextVar("kernels_impl", default=None)
 
@@ -74,25 +71,26 @@ def use_impl(impl: str) -> Iterator[None]:
 class TritonImplementation:
     """How an operator reaches its Triton version, and when it may.
 
-    The two predicates take the operator's own arguments and return None for "yes", or the reason
-    why not, a phrase that can follow a colon.
+    What is called `why_…` returns a reason, a phrase that can follow a colon, or None where there
+    is none. The first two take the operator's own arguments.
 
     Attributes:
         load: imports and returns the function; called only when it is about to run, so that
             nothing imports triton before.
         scope: what it supports, for messages: "fp32, fp16 and bf16 logits of any shape".
-        supports: whether it can compute this call at all.
-        pays: whether it is not known to be slower than PyTorch here; asked under "auto" only.
-        standing: why `pays` says no on a device whatever the call, for `explain`; None for "it
-            depends".
+        why_unsupported: why it cannot compute this call at all.
+        why_torch: why PyTorch is preferred though it can, being faster as far as is known; asked
+            under "auto" only.
+        why_torch_on: why PyTorch is preferred on a device whatever the call, for `explain`; None
+            for "it depends".
         note: what else `explain` should say of it, one line.
     """
 
     load: Callable[[], Callable[..., Any]]
     scope: str
-    supports: Callable[..., str | None]
-    pays: Callable[..., str | None]
-    standing: Callable[[torch.device], str | None] | None = None
+    why_unsupported: Callable[..., str | None]
+    why_torch: Callable[..., str | None]
+    why_torch_on: Callable[[torch.device], str | None] | None = None
     note: Callable[[], str] | None = None
 
 
@@ -152,12 +150,12 @@ class Operator(Generic[P, R]):
         request = requested(impl)
         if request.impl == "torch":
             return self.torch_impl(*args, **kwargs)
-        obstacle = self._obstacle(request, args, kwargs)
-        if obstacle is None and self.triton_impl is not None:
+        reason = self._why_not_triton(request, args, kwargs)
+        if reason is None and self.triton_impl is not None:
             result: R = self.triton_impl.load()(*args, **kwargs)
             return result
         if request.impl == "triton":
-            raise self._unavailable(request, obstacle)
+            raise self._unavailable(request, reason)
         return self.torch_impl(*args, **kwargs)
 
     def choice(self, device: torch.device) -> Choice:
@@ -169,38 +167,38 @@ class Operator(Generic[P, R]):
         request = requested("auto")
         if request.impl == "torch":
             return Choice("torch", f"asked for by {request.origin}")
-        obstacle = _NO_TRITON if self.triton_impl is None else _device_obstacle(device, request)
-        standing = self.triton_impl.standing if self.triton_impl is not None else None
-        if obstacle is None and standing is not None and request.impl == "auto":
-            obstacle = standing(device)
-        if obstacle is None:
+        reason = _NO_TRITON if self.triton_impl is None else _why_not_on(device, request)
+        why_torch_on = self.triton_impl.why_torch_on if self.triton_impl is not None else None
+        if reason is None and why_torch_on is not None and request.impl == "auto":
+            reason = why_torch_on(device)
+        if reason is None:
             asked_for = f"asked for by {request.origin}"
             unforced = "it can run here; a call that it does not support goes to PyTorch"
             return Choice("triton", asked_for if request.impl == "triton" else unforced)
         if request.impl == "triton":
-            raise self._unavailable(request, obstacle)
-        return Choice("torch", obstacle)
+            raise self._unavailable(request, reason)
+        return Choice("torch", reason)
 
-    def _obstacle(
+    def _why_not_triton(
         self, request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> str | None:
         """Why Triton does not run this call, or None when it does."""
         if self.triton_impl is None:
             return _NO_TRITON
-        obstacle = _device_obstacle(_device_of(args, kwargs), request)
-        if obstacle is None:
-            obstacle = self.triton_impl.supports(*args, **kwargs)
-        if obstacle is None and request.impl == "auto":
-            obstacle = self.triton_impl.pays(*args, **kwargs)
-        return obstacle
+        reason = _why_not_on(_device_of(args, kwargs), request)
+        if reason is None:
+            reason = self.triton_impl.why_unsupported(*args, **kwargs)
+        if reason is None and request.impl == "auto":
+            reason = self.triton_impl.why_torch(*args, **kwargs)
+        return reason
 
-    def _unavailable(self, request: Request, obstacle: str | None) -> ImplUnavailableError:
+    def _unavailable(self, request: Request, reason: str | None) -> ImplUnavailableError:
         possible = "impl='torch' and impl='auto' run it in PyTorch"
         if self.triton_impl is not None:
             possible = f"Triton supports {self.triton_impl.scope}; {possible}"
         return ImplUnavailableError(
             f"{self.name}: impl='triton' is asked for by {request.origin}, "
-            f"but Triton cannot run it: {obstacle}. {possible}."
+            f"but Triton cannot run it: {reason}. {possible}."
         )
 
 
@@ -288,21 +286,13 @@ def check_impl(impl: str, where: str = "impl") -> str:
     return impl
 
 
-def unasked() -> bool:
-    """Whether neither `use_impl` nor the environment asks for anything: "auto" decides."""
-    around, environment = _surroundings()
-    return around is None and not environment
-
-
+# Dynamo can trace neither ContextVar.get nor the import system.
+@constant_while_tracing
 def _surroundings() -> tuple[str | None, str | None]:
-    return _AROUND.get(), _environment()
+    return _AROUND.get(), os.environ.get(_VARIABLE)
 
 
-def _environment() -> str | None:
-    """`os.environ.get`, which takes as long as a small operator when the variable is not set."""
-    return None if _KEY not in _SET else os.environ.get(_VARIABLE)
-
-
+@constant_while_tracing
 def _triton_installed() -> bool:
     return _find_triton()
 
@@ -313,13 +303,6 @@ def _find_triton() -> bool:
         return importlib.util.find_spec("triton") is not None
     except (ImportError, ValueError):  # hidden by an import hook, or by None in sys.modules
         return False
-
-
-# Dynamo cannot trace ContextVar.get nor the import system: it calls these while tracing and keeps
-# the result. This is what torch.compiler.assume_constant_result sets; calling that here would
-# import all of Dynamo together with this package.
-_surroundings._dynamo_marked_constant = True  # type: ignore[attr-defined]
-_triton_installed._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _triton_version() -> str:
@@ -338,7 +321,7 @@ def _device_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.device:
     raise TypeError("an operator takes at least one tensor")
 
 
-def _device_obstacle(device: torch.device, request: Request) -> str | None:
+def _why_not_on(device: torch.device, request: Request) -> str | None:
     """Why Triton cannot run on a device, or None."""
     kind = device.type
     if kind == "cpu" and request.impl == "auto":

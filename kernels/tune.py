@@ -6,7 +6,7 @@ For each layer, batch and precision, and each of the three products (transposed 
 convolution, gradient of the weights), every candidate is first compared with PyTorch's result,
 with and without prologue and statistics, then timed against cuDNN in channels_last, the two in
 turn. The fastest goes into a table with its measured ratio; `impl="auto"` uses Triton where that
-is 1 or more. The table is the user's own (`kernels.conv_transpose.launch.user_path`), or, with
+is 1 or more. The table is the user's own (`kernels.conv_transpose.tiles.user_path`), or, with
 `--shipped`, the one in the package.
 
     python -m kernels.tune --propose 90
@@ -32,9 +32,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .conv_transpose import definitions, launch
-from .conv_transpose.definitions import Prologue
-from .conv_transpose.launch import Config, Entry
+from .conv_transpose import tiles
+from .conv_transpose.definitions import products as definitions
+from .conv_transpose.definitions.products import Prologue
+from .conv_transpose.tiles import TileConfig, TuningEntry
 
 # Channels B and A and side of the small image: DCGAN for 64 pixels and a width of 64.
 LAYERS = ((512, 256, 4), (256, 128, 8), (128, 64, 16), (64, 3, 32))
@@ -65,35 +66,35 @@ class Problem(NamedTuple):
         """N·h·w of the small image."""
         return self.batch * self.side**2
 
-    def config(self, architecture: int) -> Config:
+    def config(self, architecture: int) -> TileConfig:
         """The configuration by rule."""
-        return launch.rule(self.op, self.precision, self.b, self.a, self.positions, architecture)
+        return tiles.rule(self.op, self.precision, self.b, self.a, self.positions, architecture)
 
 
-def candidates(problem: Problem, architecture: int, quick: bool = False) -> list[Config]:
+def candidates(problem: Problem, architecture: int, quick: bool = False) -> list[TileConfig]:
     """Configurations worth trying: the rule's, and its neighbours in each direction."""
     base = problem.config(architecture)
     if quick:
         return [base]
     found = [base]
-    tiles = {
+    blocks = {
         (base.block_m, base.block_n),
         (64, base.block_n),
         (128, base.block_n),
         (256, min(base.block_n, 64)),
         (128, min(2 * base.block_n, 256)),
     }
-    if problem.op == "spread" and problem.a <= launch.PACKED_CHANNELS:
-        tiles = {(block_m, base.block_n) for block_m in (64, 128, 256)}
-    loops = (True,) if problem.op == "weight_grad" else (True, False)
+    if problem.op == "dgrad" and problem.a <= tiles.PACKED_CHANNELS:
+        blocks = {(block_m, base.block_n) for block_m in (64, 128, 256)}
+    loops = (True,) if problem.op == "wgrad" else (True, False)
     deep = (2, 3, 4)
     steps = {base.block_k, max(16, base.block_k // 2)}
     for (block_m, block_n), block_k, warps, stages, nested in itertools.product(
-        sorted(tiles), sorted(steps), (4, 8), deep, loops
+        sorted(blocks), sorted(steps), (4, 8), deep, loops
     ):
         per_thread = block_m * block_n // (32 * warps)
         if per_thread <= 128:  # of the accumulator: beyond, everything spills
-            found.append(Config(block_m, block_n, block_k, warps, stages, nested))
+            found.append(TileConfig(block_m, block_n, block_k, warps, stages, nested))
     return list(dict.fromkeys(found))
 
 
@@ -102,21 +103,23 @@ def problems(
 ) -> Iterator[Problem]:
     """Every product of every layer, precision and batch."""
     for precision, (b, a, side), batch in itertools.product(precisions, layers, batches):
-        for op in launch.OPERATIONS:
+        for op in tiles.OPERATIONS:
             yield Problem(op, precision, b, a, side, batch)
 
 
-def propose(architecture: int) -> list[Entry]:
+def propose(architecture: int) -> list[TuningEntry]:
     """The rule's configurations of `LAYERS` as entries that are not verified."""
-    found: dict[tuple[object, ...], Entry] = {}
+    found: dict[tuple[object, ...], TuningEntry] = {}
     for problem in problems(LAYERS, BATCHES, tuple(DTYPES)):
         config = problem.config(architecture)
-        entry = Entry(*problem[:4], problem.positions, config, False, None, None)
+        entry = TuningEntry(*problem[:4], problem.positions, config, False, None, None)
         found.setdefault((*problem[:4], config), entry)
     return list(found.values())
 
 
-def write_table(path: Path, architecture: int, device: str | None, rows: Sequence[Entry]) -> None:
+def write_table(
+    path: Path, architecture: int, device: str | None, rows: Sequence[TuningEntry]
+) -> None:
     """Write a table whole or not at all, one entry a line, those of `rows` in a fixed order."""
     lines = [
         json.dumps({**row._asdict(), "config": row.config._asdict()})
@@ -141,10 +144,10 @@ class Case:
     """Operands of one problem on the GPU, the reference, and both sides as functions."""
 
     def __init__(self, problem: Problem, device: torch.device) -> None:
-        from .conv_transpose import triton_products
+        from .conv_transpose.launch import products
 
         self.problem = problem
-        self.product: Callable[..., object] = getattr(triton_products, problem.op)
+        self.product: Callable[..., object] = getattr(products, problem.op)
         self.definition: Callable[..., object] = getattr(definitions, problem.op)
         generator = torch.Generator(device).manual_seed(0)
 
@@ -155,16 +158,14 @@ class Case:
         _, _, b, a, side, n = problem
         y, x = rand(n, b, side, side), rand(n, a, 2 * side, 2 * side)
         weight = rand(b, a, 4, 4)
-        self.operands = {"spread": (y, weight), "convolve": (x, weight), "weight_grad": (x, y)}[
-            problem.op
-        ]
+        self.operands = {"dgrad": (y, weight), "fprop": (x, weight), "wgrad": (x, y)}[problem.op]
         by_channel = {c: torch.rand(2, c, generator=generator, device=device) + 0.5 for c in (a, b)}
         prologues = {c: Prologue(rows[0], rows[1], "relu") for c, rows in by_channel.items()}
         self.extras: dict[str, object]
-        if problem.op == "weight_grad":
+        if problem.op == "wgrad":
             self.extras = {"x_prologue": prologues[a], "y_prologue": prologues[b]}
         else:
-            inside = b if problem.op == "spread" else a
+            inside = b if problem.op == "dgrad" else a
             self.extras = {"prologue": prologues[inside], "statistics": True}
         with fp32_precision("ieee"):
             wide = [operand.float() for operand in self.operands]
@@ -174,13 +175,13 @@ class Case:
     def torch_operator(self) -> object:
         """PyTorch's own, as a user would call it."""
         first, second = self.operands
-        if self.problem.op == "spread":
+        if self.problem.op == "dgrad":
             return torch.nn.functional.conv_transpose2d(first, second, None, 2, 1)
-        if self.problem.op == "convolve":
+        if self.problem.op == "fprop":
             return torch.nn.functional.conv2d(first, second, None, 2, 1)
-        return torch_weight_grad(first, second)
+        return torch_wgrad(first, second)
 
-    def defect(self, config: Config) -> str | None:
+    def defect(self, config: TileConfig) -> str | None:
         """Why a configuration is not to be used: wrong, not repeatable or not launchable."""
         tolerance = TOLERANCES[self.problem.precision]
         for extras, expected in (({}, self.expected), (self.extras, self.expected_extras)):
@@ -200,7 +201,7 @@ class Case:
                     return f"wrong: relative error {distance:.1e} of at most {tolerance:.0e}"
         return None
 
-    def seconds(self, config: Config) -> tuple[float, float]:
+    def seconds(self, config: TileConfig) -> tuple[float, float]:
         """Medians of torch's time and of ours, in turn."""
         sides: list[Callable[[], object]] = [
             self.torch_operator,
@@ -222,7 +223,7 @@ class Case:
 _CL = torch.channels_last
 
 
-def torch_weight_grad(x: Tensor, y: Tensor) -> Tensor:
+def torch_wgrad(x: Tensor, y: Tensor) -> Tensor:
     """Gradient of the weights as torch computes it, in the operands' dtype."""
     shape = (y.shape[1], x.shape[1], 4, 4)
     weight = torch.empty(shape, dtype=y.dtype, device=y.device, memory_format=_CL)
@@ -250,12 +251,14 @@ def fp32_precision(precision: str) -> Iterator[None]:
         convolutions.fp32_precision = before
 
 
-def measure(problem: Problem, architecture: int, device: torch.device, quick: bool) -> Entry | None:
+def measure(
+    problem: Problem, architecture: int, device: torch.device, quick: bool
+) -> TuningEntry | None:
     """The fastest right configuration of a problem as a verified entry, or None without one."""
     precision = "tf32" if problem.precision == "tf32" else "ieee"
     case = Case(problem, device)
-    best: tuple[float, float, Config] | None = None
-    defects: list[tuple[Config, str]] = []
+    best: tuple[float, float, TileConfig] | None = None
+    defects: list[tuple[TileConfig, str]] = []
     with fp32_precision(precision):
         for config in candidates(problem, architecture, quick):
             defect = case.defect(config)
@@ -271,7 +274,7 @@ def measure(problem: Problem, architecture: int, device: torch.device, quick: bo
         return None
     ours, torchs, config = best
     ratio = round(torchs / ours, 3)
-    return Entry(*problem[:4], problem.positions, config, True, None, ratio)
+    return TuningEntry(*problem[:4], problem.positions, config, True, None, ratio)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -279,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.propose is not None:
         rows = propose(options.propose)
-        path = launch.shipped_path(options.propose)
+        path = tiles.shipped_path(options.propose)
         write_table(path, options.propose, None, rows)
         print(f"{len(rows)} entries, none of them verified, written to {path}")
         return 0
@@ -291,12 +294,14 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 1
     device = torch.device("cuda", torch.cuda.current_device())
-    architecture = launch.architecture_of(device)
-    path = (launch.shipped_path if options.shipped else launch.user_path)(architecture)
+    architecture = tiles.architecture_of(device)
+    path = (tiles.shipped_path if options.shipped else tiles.user_path)(architecture)
     torch.backends.cudnn.benchmark = True
     wanted = list(problems(options.layer, sorted(options.batch), options.precision))
-    found: dict[tuple[object, ...], Entry] = {row[:5]: row for row in launch.table(architecture)}
-    measured: list[Entry] = []
+    found: dict[tuple[object, ...], TuningEntry] = {
+        row[:5]: row for row in tiles.table(architecture)
+    }
+    measured: list[TuningEntry] = []
     for number, problem in enumerate(wanted, 1):
         print(f"[{number}/{len(wanted)}] {' '.join(map(str, problem))}", flush=True)
         entry = measure(problem, architecture, device, options.quick)
@@ -309,12 +314,12 @@ def main(arguments: list[str] | None = None) -> int:
         # After each: an interrupted run keeps what it has measured.
         name = torch.cuda.get_device_name(device)
         write_table(path, architecture, name, list(found.values()))
-        launch.forget_tables()
+        tiles.forget_tables()
     faster = sum(
         entry.measured_ratio is not None and entry.measured_ratio >= 1 for entry in measured
     )
     print(f"\n{len(measured)} of {len(wanted)} verified, {faster} at least as fast as torch's")
-    for op in launch.OPERATIONS:
+    for op in tiles.OPERATIONS:
         ratios = [row.measured_ratio for row in measured if row.op == op and row.measured_ratio]
         if ratios:
             print(f"  {op:<12} {min(ratios):.2f}× … {max(ratios):.2f}×")

@@ -17,8 +17,9 @@ import torch
 import triton.language as tl
 
 from benchmarks.offline import ARCHITECTURES, Case
-from kernels.conv_transpose import launch, triton_products
-from kernels.conv_transpose.definitions import Prologue
+from kernels.conv_transpose import tiles
+from kernels.conv_transpose.definitions.products import Prologue
+from kernels.conv_transpose.launch import products as launch
 
 _POINTERS = {
     torch.float64: "*fp64",
@@ -33,10 +34,10 @@ _DTYPES = {
     "fp32": torch.float32,
 }
 _KERNELS = (
-    "spread_kernel",
-    "spread_packed_kernel",
-    "convolve_kernel",
-    "weight_grad_kernel",
+    "dgrad_kernel",
+    "dgrad_packed_kernel",
+    "fprop_kernel",
+    "wgrad_kernel",
     "sum_splits_kernel",
     "combine_statistics_kernel",
 )
@@ -53,11 +54,9 @@ def cases() -> list[Case]:
     """Every configuration of every table, for its architecture, with every epilogue."""
     found: dict[str, Case] = {}
     for architecture in ARCHITECTURES:
-        for entry in launch.table(architecture):
+        for entry in tiles.table(architecture):
             key = (entry.op, entry.precision, entry.b, entry.a, entry.config)
-            for name in (
-                EPILOGUES if entry.op != "weight_grad" else ("plain", "prologue statistics")
-            ):
+            for name in EPILOGUES if entry.op != "wgrad" else ("plain", "prologue statistics"):
                 for case in recorded(*key, epilogue=name):
                     held = found[case.name].architectures if case.name in found else ()
                     found[case.name] = replace(
@@ -71,14 +70,14 @@ def recorded(
     precision: str,
     b: int,
     a: int,
-    config: launch.Config,
+    config: tiles.TileConfig,
     *,
     epilogue: str,
 ) -> Iterator[Case]:
     """The launches of one product, as cases.
 
     Args:
-        op: "spread", "convolve" or "weight_grad".
+        op: "dgrad", "fprop" or "wgrad".
         precision: "bf16", "fp16", "tf32" or "fp32".
         b: channels of the small image.
         a: channels of the large image.
@@ -94,20 +93,18 @@ def recorded(
     launches: list[_Launch] = []
     with ExitStack() as patches:
         for name in _KERNELS:
-            recorder = _Recorder(getattr(triton_products, name), launches)
-            patches.enter_context(mock.patch.object(triton_products, name, recorder))
+            recorder = _Recorder(getattr(launch, name), launches)
+            patches.enter_context(mock.patch.object(launch, name, recorder))
         if precision == "tf32":
             patches.enter_context(
-                mock.patch.object(launch, "precision_of", return_value=("tf32", "tf32"))
+                mock.patch.object(tiles, "precision_of", return_value=("tf32", "tf32"))
             )
-        if op == "weight_grad":
+        if op == "wgrad":
             chosen = prologue if with_prologue else {}
-            triton_products.weight_grad(
-                x, y, x_prologue=chosen.get(a), y_prologue=chosen.get(b), config=config
-            )
+            launch.wgrad(x, y, x_prologue=chosen.get(a), y_prologue=chosen.get(b), config=config)
         else:
-            product = getattr(triton_products, op)
-            operand, inside, outside = (y, b, a) if op == "spread" else (x, a, b)
+            product = getattr(launch, op)
+            operand, inside, outside = (y, b, a) if op == "dgrad" else (x, a, b)
             product(
                 operand,
                 weight,
@@ -118,7 +115,7 @@ def recorded(
                 config=config,
             )
     for found in launches:
-        if found.kernel is triton_products.combine_statistics_kernel:
+        if found.kernel is launch.combine_statistics_kernel:
             continue  # the same for every product: `_small`
         yield _case(f"{op} {precision} {b}<>{a}", epilogue, found, precision != "fp32")
 
@@ -128,20 +125,20 @@ def _small() -> Iterator[Case]:
     dtype, channels = "*fp32", 256
     yield Case(
         name="sum of splits",
-        kernel=triton_products.sum_splits_kernel,
+        kernel=launch.sum_splits_kernel,
         signature={"parts": dtype, "out": "*bf16", "elements": "i32", "splits": "i32"},
-        constants={"BLOCK": triton_products.SUMMED_AT_ONCE},
+        constants={"BLOCK": launch.SUMMED_AT_ONCE},
         divisible=("parts", "out"),
     )
     pointers = ("counts", "means", "m2s", "out_counts", "out_means", "out_m2s")
     yield Case(
         name="combined statistics",
-        kernel=triton_products.combine_statistics_kernel,
+        kernel=launch.combine_statistics_kernel,
         signature={**dict.fromkeys(pointers, dtype), "rows": "i32", "per_split": "i32"},
         constants={
             "C": channels,
-            "BLOCK_R": triton_products.STATISTICS_BLOCK.rows,
-            "BLOCK_C": triton_products.STATISTICS_BLOCK.columns,
+            "BLOCK_R": launch.STATISTICS_BLOCK.rows,
+            "BLOCK_C": launch.STATISTICS_BLOCK.columns,
         },
         divisible=pointers,
     )

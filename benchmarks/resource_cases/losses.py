@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.offline import Case
-from kernels.losses import launch
+from kernels.losses import tiles
+from kernels.losses.definitions import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES
 from kernels.losses.objectives import (
     FROM_DIVERGENCE,
     Objective,
     discriminator_objective,
     generator_objective,
 )
-from kernels.losses.terms import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES
-from kernels.losses.triton import backward_kernel, combine_kernel, forward_kernel
+from kernels.losses.triton.backward import backward_kernel
+from kernels.losses.triton.forward import combine_kernel, forward_kernel
 
 # Block and warps of a forward launch, by how many logits there are.
 _LAUNCHES = {
-    "up to 1k": (launch.SMALL, launch.SMALL_WARPS),
-    "up to 16k": (launch.ALONE_BLOCK, launch.ALONE_WARPS),
-    "more": (launch.BLOCK, launch.WARPS),
+    "up to 1k": (tiles.SMALL, tiles.SMALL_WARPS),
+    "up to 16k": (tiles.ALONE_BLOCK, tiles.ALONE_WARPS),
+    "more": (tiles.BLOCK, tiles.WARPS),
 }
 
 
@@ -49,10 +50,10 @@ def cases(logits: str = "fp32") -> list[Case]:
             found.append(_forward(name, objective, logits, size, block, warps, centred))
         found.append(_backward(name, objective, logits, centred))
     found += _options(logits)
-    constants = {"HAS_REAL": True, "HAS_WEIGHT": True, "BLOCK": launch.COMBINE_BLOCK}
+    constants = {"HAS_REAL": True, "HAS_WEIGHT": True, "BLOCK": tiles.COMBINE_BLOCK}
     signature = _signature(combine_kernel.arg_names, logits, tuple(constants))
     found.append(
-        Case("combine", combine_kernel, signature, constants, num_warps=launch.COMBINE_WARPS)
+        Case("combine", combine_kernel, signature, constants, num_warps=tiles.COMBINE_WARPS)
     )
     return found
 
@@ -117,7 +118,7 @@ def _backward(name: str, objective: Objective, logits: str, centred: bool) -> Ca
     constants, absent = _common(objective)
     absent += ["real_weights", "fake_weights"] + ([] if centred else ["log_z"])
     absent += ["real_gradient"] if "real" in absent else []
-    constants |= {"PER_SAMPLE": False, "BLOCK": launch.BACKWARD_BLOCK, **dict.fromkeys(absent)}
+    constants |= {"PER_SAMPLE": False, "BLOCK": tiles.BACKWARD_BLOCK, **dict.fromkeys(absent)}
     signature = _signature(backward_kernel.arg_names, logits, tuple(constants), logits)
     return Case(
         f"{name}, backward",
@@ -125,7 +126,7 @@ def _backward(name: str, objective: Objective, logits: str, centred: bool) -> Ca
         signature,
         constants,
         divisible=_divisible(signature),
-        num_warps=launch.BACKWARD_WARPS,
+        num_warps=tiles.BACKWARD_WARPS,
     )
 
 
@@ -133,13 +134,13 @@ def _options(logits: str) -> list[Case]:
     """What no loss has by default: weights, terms, a count that 32 bits do not hold."""
     objective = discriminator_objective("kl")
     forward, absent = _common(objective)
-    backward = forward | {"PER_SAMPLE": True, "BLOCK": launch.BACKWARD_BLOCK, "log_z": None}
+    backward = forward | {"PER_SAMPLE": True, "BLOCK": tiles.BACKWARD_BLOCK, "log_z": None}
     absent += ["log_z", "loss", "statistics"]
-    forward |= {"MEASURE": True, "HAS_WEIGHT": True, "BLOCK": launch.BLOCK, **dict.fromkeys(absent)}
+    forward |= {"MEASURE": True, "HAS_WEIGHT": True, "BLOCK": tiles.BLOCK, **dict.fromkeys(absent)}
     found = []
     for kernel, constants, warps in (
-        (forward_kernel, forward, launch.WARPS),
-        (backward_kernel, backward, launch.BACKWARD_WARPS),
+        (forward_kernel, forward, tiles.WARPS),
+        (backward_kernel, backward, tiles.BACKWARD_WARPS),
     ):
         name = f"every option, {kernel.fn.__name__.removesuffix('_kernel')}"
         signature = _signature(kernel.arg_names, logits, tuple(constants), logits)

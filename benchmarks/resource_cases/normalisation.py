@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from benchmarks.offline import Case
-from kernels.conv_transpose import triton_normalisation_kernels as kernels
-from kernels.conv_transpose.triton_normalisation import BLOCK_P, tiling
+from kernels.conv_transpose.launch.normalisation import BLOCK_P
+from kernels.conv_transpose.tiles import tiling
+from kernels.conv_transpose.triton import normalisation as kernels
 
 # DCGAN's widths, and the 3 and 1 channels of its images.
 _CHANNELS = (512, 256, 128, 64, 3, 1)

@@ -7,16 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from ..dispatch import Operator, TritonImplementation, check_impl, register
-from . import triton_choice
 from .activations import NEGATIVE_SLOPE, check_activation
-from .functions import check_tensors
-from .normalisation import BatchNorm
-from .stages import Stage, run_stages
+from .definitions.normalisation import BatchNorm
+from .functions import SCOPE, check_tensors, why_torch, why_torch_on, why_unsupported
+from .layers import Layer, run_layers
 
 NORMS = ("batch", "none")
 
 
-class Block(nn.Module):
+class FusedBlock(nn.Module):
     """A k4 s2 p1 convolution, its normalisation and its activation under a Sequential's names.
 
     Attributes:
@@ -36,13 +35,13 @@ class Block(nn.Module):
         impl: str,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [convolution]
+        modules: list[nn.Module] = [convolution]
         if norm is not None:
-            layers.append(norm)
+            modules.append(norm)
         if activation is not None:
-            layers.append(_ACTIVATION_MODULES[activation]())
-        for index, layer in enumerate(layers):
-            self.add_module(str(index), layer)
+            modules.append(_ACTIVATION_MODULES[activation]())
+        for index, module in enumerate(modules):
+            self.add_module(str(index), module)
         self.activation = activation
         self.normalised = norm is not None
         self.impl = impl
@@ -61,18 +60,18 @@ class Block(nn.Module):
         norm = self.norm
         if not self.known:  # exchanged, for SyncBatchNorm say
             assert norm is not None
-            y: Tensor = norm(self._run(x, self.stage()._replace(activation=None)))
+            y: Tensor = norm(self._run(x, self.layer()._replace(activation=None)))
             return y if self.activation is None else self.get_submodule("2")(y)
-        stage = self.stage()
+        layer = self.layer()
         self.count_batch()
-        return self._run(x, stage)
+        return self._run(x, layer)
 
-    def _run(self, x: Tensor, stage: Stage) -> Tensor:
-        return operator_of(stage).run(self.impl, x, [stage])
+    def _run(self, x: Tensor, layer: Layer) -> Tensor:
+        return operator_of(layer).run(self.impl, x, [layer])
 
     @property
     def known(self) -> bool:
-        """Whether the block is a single `Stage`: its normalisation is none or batch's."""
+        """Whether the block is a single `Layer`: its normalisation is none or batch's."""
         return self.norm is None or isinstance(self.norm, nn.BatchNorm2d)
 
     def check(self, x: Tensor) -> None:
@@ -85,11 +84,11 @@ class Block(nn.Module):
         ):
             _check_several_values(x)
 
-    def stage(self) -> Stage:
+    def layer(self) -> Layer:
         """What the block computes at this call, where it is `known`."""
         norm = batch_norm_of(self.norm) if isinstance(self.norm, nn.BatchNorm2d) else None
         weight, bias = self.convolution.weight, self.convolution.bias
-        return Stage(weight, bias, norm, self.activation, self.transposed)
+        return Layer(weight, bias, norm, self.activation, self.transposed)
 
     def count_batch(self) -> None:
         """Count a batch that will move the running statistics."""
@@ -106,26 +105,26 @@ class Block(nn.Module):
     @property
     def convolution(self) -> nn.Conv2d | nn.ConvTranspose2d:
         """The layer that holds the convolution's weight, and its bias without normalisation."""
-        return self._modules["0"]  # type: ignore[return-value]
+        return getattr(self, "0")  # type: ignore[no-any-return]
 
     @property
     def norm(self) -> nn.Module | None:
         """The layer that holds the normalisation's parameters and running statistics."""
-        return self._modules["1"] if self.normalised else None
+        return getattr(self, "1") if self.normalised else None
 
     def extra_repr(self) -> str:
-        """What `repr` says of the layer."""
+        """What `repr` says of the module."""
         return f"impl={self.impl!r}"
 
 
-class ConvTransposeBlock(Block):
+class ConvTransposeBlock(FusedBlock):
     """ConvTranspose2d(kernel 4, stride 2, padding 1), batch normalisation, activation.
 
     [N, Cin, H, W] ↦ [N, Cout, 2H, 2W]. Computes what
     `nn.Sequential(nn.ConvTranspose2d(Cin, Cout, 4, 2, 1, bias=False), nn.BatchNorm2d(Cout), act)`
     computes, in train and eval mode, running statistics included, and has its state_dict: weights
     go over in both directions. In eval mode the normalisation is folded into the weights. The
-    layers' own hooks are not called. Parameters are kept in channels_last.
+    modules' own hooks are not called. Parameters are kept in channels_last.
 
     Args:
         in_channels: Cin.
@@ -164,13 +163,13 @@ class ConvTransposeBlock(Block):
         )
 
 
-class ConvBlock(Block):
+class ConvBlock(FusedBlock):
     """Conv2d(kernel 4, stride 2, padding 1), batch normalisation, activation.
 
     [N, Cin, H, W] ↦ [N, Cout, ⌊H/2⌋, ⌊W/2⌋]. Computes what
     `nn.Sequential(nn.Conv2d(Cin, Cout, 4, 2, 1), act)`, with `nn.BatchNorm2d` between and without
     the convolution's bias under `norm="batch"`, computes, and has its state_dict: weights go over
-    in both directions. In eval mode the normalisation is folded into the weights. The layers' own
+    in both directions. In eval mode the normalisation is folded into the weights. The modules' own
     hooks are not called. Parameters are kept in channels_last.
 
     Args:
@@ -233,34 +232,34 @@ def _check_several_values(x: Tensor) -> None:
         )
 
 
-def by_the_batch(layer: nn.BatchNorm2d) -> bool:
+def by_the_batch(module: nn.BatchNorm2d) -> bool:
     """Whether the layer normalises by the batch's own statistics."""
-    return layer.training or (layer.running_mean is None and layer.running_var is None)
+    return module.training or (module.running_mean is None and module.running_var is None)
 
 
-def count_batch(layer: nn.BatchNorm2d) -> None:
+def count_batch(module: nn.BatchNorm2d) -> None:
     """Count a batch that moves the layer's running statistics, as its own forward does."""
-    if layer.training and layer.track_running_stats and layer.num_batches_tracked is not None:
-        layer.num_batches_tracked.add_(1)
+    if module.training and module.track_running_stats and module.num_batches_tracked is not None:
+        module.num_batches_tracked.add_(1)
 
 
-def batch_norm_of(layer: nn.BatchNorm2d) -> BatchNorm:
+def batch_norm_of(module: nn.BatchNorm2d) -> BatchNorm:
     """The layer's state at this call, before or after the batch is counted."""
-    tracks = layer.training and layer.track_running_stats
-    stored = tracks or not layer.training
-    batches = layer.num_batches_tracked if tracks else None
-    momentum = layer.momentum
+    tracks = module.training and module.track_running_stats
+    stored = tracks or not module.training
+    batches = module.num_batches_tracked if tracks else None
+    momentum = module.momentum
     if momentum is None and batches is None:
         momentum = 0.0
     return BatchNorm(
-        layer.weight,
-        layer.bias,
-        layer.running_mean if stored else None,
-        layer.running_var if stored else None,
-        by_the_batch(layer),
+        module.weight,
+        module.bias,
+        module.running_mean if stored else None,
+        module.running_var if stored else None,
+        by_the_batch(module),
         momentum,
         batches,
-        layer.eps,
+        module.eps,
     )
 
 
@@ -268,51 +267,51 @@ def batch_norm_of(layer: nn.BatchNorm2d) -> BatchNorm:
 
 
 def _load() -> Callable[..., Tensor]:
-    from .triton_blocks import run_stages as run
+    from .autograd.layers import run_layers as run
 
     return run
 
 
-def _obstacle(x: Tensor, stages: Sequence[Stage]) -> str | None:
-    """Why Triton cannot compute these stages of x, or None."""
-    weights = [stage.weight for stage in stages if stage.weight is not None]
-    found = (triton_choice.obstacle(x, weight) for weight in weights or [x])
+def _why_unsupported(x: Tensor, layers: Sequence[Layer]) -> str | None:
+    """Why Triton cannot compute these layers of x, or None."""
+    weights = [layer.weight for layer in layers if layer.weight is not None]
+    found = (why_unsupported(x, weight) for weight in weights or [x])
     return next(filter(None, found), None)
 
 
-def _pays(x: Tensor, stages: Sequence[Stage]) -> str | None:
-    """Why "auto" takes PyTorch for these stages: one whose product the tables do not favour."""
-    if all(stage.weight is None for stage in stages):
+def _why_torch(x: Tensor, layers: Sequence[Layer]) -> str | None:
+    """Why "auto" takes PyTorch for these layers: one whose product the tables do not favour."""
+    if all(layer.weight is None for layer in layers):
         return "no table says that a normalisation by itself is faster"
     n, _, height, width = x.shape
-    for stage in stages:
-        if stage.weight is None:
+    for layer in layers:
+        if layer.weight is None:
             continue
-        if not stage.transposed:
+        if not layer.transposed:
             height, width = height // 2, width // 2
-        op, (b, a) = ("spread" if stage.transposed else "convolve"), stage.weight.shape[:2]
-        reason = triton_choice.pays(op, x, b, a, n * height * width)
+        op, (b, a) = ("dgrad" if layer.transposed else "fprop"), layer.weight.shape[:2]
+        reason = why_torch(op, x, b, a, n * height * width)
         if reason is not None:
             return reason
-        if stage.transposed:
+        if layer.transposed:
             height, width = 2 * height, 2 * width
     return None
 
 
 TRITON = TritonImplementation(
     load=_load,
-    scope=triton_choice.SCOPE,
-    supports=_obstacle,
-    pays=_pays,
-    standing=triton_choice.standing,
+    scope=SCOPE,
+    why_unsupported=_why_unsupported,
+    why_torch=_why_torch,
+    why_torch_on=why_torch_on,
 )
-CONV_TRANSPOSE_BLOCK = register(Operator("conv_transpose_block", run_stages, TRITON))
-CONV_BLOCK = register(Operator("conv_block", run_stages, TRITON))
-BATCH_NORM_ACTIVATION = register(Operator("batch_norm_activation", run_stages, TRITON))
+CONV_TRANSPOSE_BLOCK = register(Operator("conv_transpose_block", run_layers, TRITON))
+CONV_BLOCK = register(Operator("conv_block", run_layers, TRITON))
+BATCH_NORM_ACTIVATION = register(Operator("batch_norm_activation", run_layers, TRITON))
 
 
-def operator_of(stage: Stage) -> Operator[[Tensor, Sequence[Stage]], Tensor]:
-    """The operator that a single stage is a call of."""
-    if stage.weight is None:
+def operator_of(layer: Layer) -> Operator[[Tensor, Sequence[Layer]], Tensor]:
+    """The operator that a single layer is a call of."""
+    if layer.weight is None:
         return BATCH_NORM_ACTIVATION
-    return CONV_TRANSPOSE_BLOCK if stage.transposed else CONV_BLOCK
+    return CONV_TRANSPOSE_BLOCK if layer.transposed else CONV_BLOCK

@@ -11,10 +11,11 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from ..dispatch import Operator, TritonImplementation, check_impl, register
+from ..dispatch import Operator, TritonImplementation, check_impl, register, requested
+from ..private import has_hooks
 from .activations import check_activation
-from .blocks import TRITON, Block, batch_norm_of, by_the_batch, count_batch, operator_of
-from .stages import Stage
+from .blocks import TRITON, FusedBlock, batch_norm_of, by_the_batch, count_batch, operator_of
+from .layers import Layer, run_layers
 
 
 class BatchNormActivation(nn.BatchNorm2d):
@@ -53,21 +54,22 @@ class BatchNormActivation(nn.BatchNorm2d):
         """
         self.check(x)
         self.count_batch()
-        stage = self.stage()
-        return operator_of(stage).run(self.impl, x, [stage])
+        layer = self.layer()
+        return operator_of(layer).run(self.impl, x, [layer])
 
     def check(self, x: Tensor) -> None:
         """Raise what `forward` would for this x, of which only its shape is read."""
-        self._check_input_dim(x)
+        if x.dim() != 4:
+            raise ValueError(f"expected 4D input (got {x.dim()}D input)")  # as nn.BatchNorm2d
         if by_the_batch(self) and x.numel() == x.shape[1]:
             raise ValueError(
                 f"x of shape {list(x.shape)} gives one value per channel: "
                 "batch normalisation by the batch's own statistics needs more"
             )
 
-    def stage(self) -> Stage:
+    def layer(self) -> Layer:
         """What the layer computes at this call."""
-        return Stage(None, None, batch_norm_of(self), self.activation, False)
+        return Layer(None, None, batch_norm_of(self), self.activation, False)
 
     def count_batch(self) -> None:
         """Count a batch that will move the running statistics."""
@@ -84,7 +86,7 @@ class BatchNormActivation(nn.BatchNorm2d):
         return f"{of_norm}, activation={self.activation!r}, impl={self.impl!r}"
 
 
-Link = Block | BatchNormActivation
+Link = FusedBlock | BatchNormActivation
 
 
 class FusedSequential(nn.Sequential):
@@ -131,15 +133,11 @@ def chain(x: Tensor, *modules: nn.Module) -> Tensor:
 
 
 def _as_link(module: nn.Module) -> Link | None:
-    """The module where a stage computes it and there is nothing to be called beside it."""
-    known = isinstance(module, BatchNormActivation) or (isinstance(module, Block) and module.known)
-    hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
+    """The module where a layer computes it and there is nothing to be called beside it."""
+    known = isinstance(module, BatchNormActivation) or (
+        isinstance(module, FusedBlock) and module.known
     )
-    return None if not known or any(hooks) else cast(Link, module)
+    return None if not known or has_hooks(module) else cast(Link, module)
 
 
 def _run_links(x: Tensor, links: list[Link]) -> Tensor:
@@ -152,24 +150,27 @@ def _run_links(x: Tensor, links: list[Link]) -> Tensor:
     for link in links:
         link.check(seen)
         seen = x.new_empty(()).expand(link.out_shape(seen.shape))
-    stages = [link.stage() for link in links]
+    layers = [link.layer() for link in links]
     for link in links:
         link.count_batch()
     impl = links[0].impl
-    return CHAIN.run(impl, x, stages, impl)
+    return CHAIN.run(impl, x, layers, impl)
 
 
-def _by_single_blocks(x: Tensor, stages: Sequence[Stage], impl: str) -> Tensor:
-    for stage in stages:
-        x = operator_of(stage).run(impl, x, [stage])
+def _not_all_on_triton(x: Tensor, layers: Sequence[Layer], impl: str) -> Tensor:
+    """In PyTorch; on a GPU under "auto" each layer by itself where that is the faster one."""
+    if x.device.type == "cpu" or requested(impl).impl == "torch":
+        return run_layers(x, layers)
+    for layer in layers:
+        x = operator_of(layer).run(impl, x, [layer])
     return x
 
 
-def _load() -> Callable[[Tensor, Sequence[Stage], str], Tensor]:
+def _load() -> Callable[[Tensor, Sequence[Layer], str], Tensor]:
     run_chain = TRITON.load()
 
-    def run(x: Tensor, stages: Sequence[Stage], impl: str) -> Tensor:
-        result: Tensor = run_chain(x, stages)
+    def run(x: Tensor, layers: Sequence[Layer], impl: str) -> Tensor:
+        result: Tensor = run_chain(x, layers)
         return result
 
     return run
@@ -178,13 +179,13 @@ def _load() -> Callable[[Tensor, Sequence[Stage], str], Tensor]:
 CHAIN = register(
     Operator(
         "conv_chain",
-        _by_single_blocks,
+        _not_all_on_triton,
         TritonImplementation(
             load=_load,
             scope=TRITON.scope,
-            supports=lambda x, stages, impl: TRITON.supports(x, stages),
-            pays=lambda x, stages, impl: TRITON.pays(x, stages),
-            standing=TRITON.standing,
+            why_unsupported=lambda x, layers, impl: TRITON.why_unsupported(x, layers),
+            why_torch=lambda x, layers, impl: TRITON.why_torch(x, layers),
+            why_torch_on=TRITON.why_torch_on,
         ),
     )
 )

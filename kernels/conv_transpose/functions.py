@@ -1,13 +1,18 @@
-"""The convolutions as functions of tensors, with bias and activation."""
+"""The convolutions as functions of tensors, with bias and activation; and when Triton runs them."""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..dispatch import Operator, register
-from . import products, triton_choice
+from ..dispatch import Operator, TritonImplementation, register
+from ..private import transformed
+from . import tiles, twin
 from .activations import activate, check_activation
 from .geometry import DEFAULT, KERNEL, Geometry, Pair, geometry
+from .layout import conversions
 
 
 def conv_transpose2d(
@@ -197,11 +202,14 @@ def _check_like_x(x: Tensor, other: Tensor, argument: str) -> None:
         )
 
 
+# --- in PyTorch ---
+
+
 def _conv_transpose_torch(
     x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, geometry: Geometry
 ) -> Tensor:
     if geometry == DEFAULT and weight.shape[2:] == KERNEL:
-        return activate(products.spread(x, weight, bias), activation)
+        return activate(twin.dgrad(x, weight, bias), activation)
     y = F.conv_transpose2d(
         x,
         weight,
@@ -219,7 +227,7 @@ def _conv_torch(
     x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, geometry: Geometry
 ) -> Tensor:
     if geometry == DEFAULT and weight.shape[2:] == KERNEL:
-        return activate(products.convolve(x, weight, bias), activation)
+        return activate(twin.fprop(x, weight, bias), activation)
     y = F.conv2d(
         x, weight, bias, geometry.stride, geometry.padding, geometry.dilation, geometry.groups
     )
@@ -227,13 +235,143 @@ def _conv_torch(
 
 
 def _weight_grad_torch(x: Tensor, grad: Tensor) -> Tensor:
-    return products.weight_grad(grad, x)
+    return twin.wgrad(grad, x)
+
+
+# --- when Triton: what it supports, and where it is known to be faster. Imports no triton. ---
+
+SCOPE = (
+    "kernel 4, stride 2, padding 1, without output_padding, dilation and groups; bf16, fp16, fp32 "
+    "(tf32 as torch's convolutions) and fp64; derivatives of any order"
+)
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def _load_conv_transpose() -> Callable[..., Any]:
+    from .autograd.products import conv_transpose2d
+
+    return conv_transpose2d
+
+
+def _load_conv() -> Callable[..., Any]:
+    from .autograd.products import conv2d
+
+    return conv2d
+
+
+def _load_weight_grad() -> Callable[..., Any]:
+    from .autograd.products import conv_transpose2d_weight_grad
+
+    return conv_transpose2d_weight_grad
+
+
+def _why_unsupported(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, geometry: Geometry
+) -> str | None:
+    if weight.shape[2:] != KERNEL:
+        return f"the kernel is {'×'.join(map(str, weight.shape[2:]))}"
+    for name, given, wanted in zip(Geometry._fields, geometry, DEFAULT, strict=True):
+        if given != wanted:
+            return f"{name} is {given}"
+    return why_unsupported(x, weight)
+
+
+def why_unsupported(x: Tensor, other: Tensor) -> str | None:
+    """Why Triton cannot compute a product of these operands, or None."""
+    if transformed():
+        return "a transform of torch.func is active, and the Triton products have no rule for it"
+    for tensor in (x, other):
+        if tensor.dtype not in _DTYPES:
+            return f"a tensor has dtype {tensor.dtype}"
+        if tensor.shape[0] == 0 or tensor.shape[1] == 0:
+            return f"a tensor of shape {list(tensor.shape)} is empty"
+    return None
+
+
+def _why_torch_conv_transpose(x: Tensor, weight: Tensor, *_: object) -> str | None:
+    positions = x.shape[0] * x.shape[2] * x.shape[3]
+    return why_torch("dgrad", x, weight.shape[0], weight.shape[1], positions)
+
+
+def _why_torch_conv(x: Tensor, weight: Tensor, *_: object) -> str | None:
+    positions = x.shape[0] * (x.shape[2] // 2) * (x.shape[3] // 2)
+    return why_torch("fprop", x, weight.shape[0], weight.shape[1], positions)
+
+
+def _why_torch_weight_grad(x: Tensor, grad: Tensor) -> str | None:
+    positions = x.shape[0] * x.shape[2] * x.shape[3]
+    return why_torch("wgrad", x, x.shape[1], grad.shape[1], positions)
+
+
+def why_torch(op: str, operand: Tensor, b: int, a: int, positions: int) -> str | None:
+    """Why "auto" leaves a product to cuDNN, or None where the table says that Triton wins.
+
+    Args:
+        op: "dgrad", "fprop" or "wgrad".
+        operand: of the product: its device and dtype count, autocast's dtype where that is on.
+        b: channels of the small image.
+        a: channels of the large image.
+        positions: N·h·w of the small image.
+    """
+    device = operand.device
+    if device.type != "cuda":
+        return f"the tensors are on {device.type}, where Triton only interprets"
+    dtype = operand.dtype
+    if torch.is_autocast_enabled("cuda") and dtype != torch.float64:
+        dtype = torch.get_autocast_dtype("cuda")
+    precision, _ = tiles.precision_of(dtype, device.type)
+    return tiles.why_torch(op, precision, b, a, positions, tiles.architecture_of(device))
+
+
+def why_torch_on(device: torch.device) -> str | None:
+    """Why "auto" never takes Triton on a device, whatever the call, or None."""
+    if device.type != "cuda":
+        return None
+    if (device.index or 0) >= torch.cuda.device_count():
+        return f"PyTorch sees no {device}"
+    architecture = tiles.architecture_of(device)
+    if any(entry.verified for entry in tiles.table(architecture)):
+        return None
+    return (
+        f"cuDNN, for no launch configuration for sm_{architecture} is verified yet: "
+        "python -m kernels.tune measures them"
+    )
+
+
+def _note() -> str:
+    """What has happened to layouts in this process, for `explain`."""
+    return f"NCHW tensors converted to channels_last so far: {conversions()}"
 
 
 _CONV_TRANSPOSE = register(
-    Operator("conv_transpose2d", _conv_transpose_torch, triton_choice.CONV_TRANSPOSE)
+    Operator(
+        "conv_transpose2d",
+        _conv_transpose_torch,
+        TritonImplementation(
+            _load_conv_transpose,
+            SCOPE,
+            _why_unsupported,
+            _why_torch_conv_transpose,
+            why_torch_on,
+            _note,
+        ),
+    )
 )
-_CONV = register(Operator("conv2d", _conv_torch, triton_choice.CONV))
+_CONV = register(
+    Operator(
+        "conv2d",
+        _conv_torch,
+        TritonImplementation(
+            _load_conv, SCOPE, _why_unsupported, _why_torch_conv, why_torch_on, _note
+        ),
+    )
+)
 _WEIGHT_GRAD = register(
-    Operator("conv_transpose2d_weight_grad", _weight_grad_torch, triton_choice.WEIGHT_GRAD)
+    Operator(
+        "conv_transpose2d_weight_grad",
+        _weight_grad_torch,
+        TritonImplementation(
+            _load_weight_grad, SCOPE, why_unsupported, _why_torch_weight_grad, why_torch_on, _note
+        ),
+    )
 )

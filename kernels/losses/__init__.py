@@ -1,10 +1,10 @@
 """Adversarial losses: what each player minimises, as a function of the discriminator's logits."""
 
 from .curves import EXPONENT_BOUND
+from .definitions import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES
 from .functions import discriminator_loss, generator_loss
 from .modules import DiscriminatorLoss, GeneratorLoss
 from .statistics import DiscriminatorStatistics, GeneratorStatistics, update_log_z
-from .terms import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES
 
 __all__ = [
     "DISCRIMINATOR_LOSSES",

@@ -1,4 +1,4 @@
-"""The table of `terms.py` as text: what `python -m kernels.losses` prints and the docs quote.
+"""The table of `definitions.py` as text: what `python -m kernels.losses` prints and the docs quote.
 
 The formulas of terms are written from the numbers that the losses are computed from.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .curves import EXPONENT_BOUND
-from .terms import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES, Affine, Term
+from .definitions import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES, Affine, Term
 
 _FRACTIONS = {0.5: "½", math.log(2): "log 2"}
 

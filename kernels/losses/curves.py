@@ -1,6 +1,6 @@
 """The scalar functions that every loss is made of, in plain PyTorch.
 
-`triton.py` has the same functions and their derivatives, told apart by `Curve.code`.
+`triton.curves` has the same functions and their derivatives, told apart by `Curve.code`.
 """
 
 import math
@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..private import transformed
 
 EXPONENT_BOUND = 20.0
 """Where eˣ is continued by its tangent, e^B·(1 + x − B), in PyTorch and in Triton.
@@ -30,7 +32,7 @@ class Curve(NamedTuple):
     """A scalar function.
 
     Attributes:
-        code: its number in `triton.py`.
+        code: its number in `triton.curves`.
         text: the function, as a format string of its argument.
         value: x ↦ y, elementwise, differentiable to any order.
     """
@@ -73,7 +75,7 @@ def _bounded_exp(x: Tensor) -> Tensor:
 
 def eager() -> bool:
     """Whether operations are computed as they are called, not traced nor transformed."""
-    return not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active()
+    return not torch.compiler.is_compiling() and not transformed()
 
 
 _LARGEST_POWER = math.exp(EXPONENT_BOUND)

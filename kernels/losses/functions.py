@@ -5,20 +5,17 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from ..dispatch import Operator, TritonImplementation, register
-from . import quick
+from ..private import forward_mode, transformed
+from .definitions import Term
 from .objectives import (
-    DISCRIMINATORS,
-    GENERATORS,
     Objective,
     discriminator_objective,
     generator_objective,
 )
 from .statistics import DiscriminatorStatistics, GeneratorStatistics
-from .terms import Term
-from .twin import REDUCTIONS, Losses, Measured, Samples, losses_torch, measure
+from .twin import REDUCTIONS, Losses, Measurements, losses_torch
 
 
 @overload
@@ -125,14 +122,6 @@ def discriminator_loss(
         TypeError: logits or weights that are not floating-point tensors.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    if reduction == "mean" and real_weights is fake_weights is None and a == 0.0 and b == 1.0:
-        mean = _QUICK_DISCRIMINATORS.get((loss, output))
-        if mean is not None and quick.applies(fake_logits, real_logits, impl):
-            quickly = mean(real_logits, fake_logits)
-            if not return_statistics:
-                return quickly
-            samples = Samples(real_logits, fake_logits)
-            return quickly, _of_discriminator(measure(samples, DISCRIMINATORS[loss, output]))
     objective = discriminator_objective(loss, output, a, b)
     _check_logits(real_logits, "real_logits")
     _check_logits(fake_logits, "fake_logits")
@@ -162,7 +151,7 @@ def discriminator_loss(
     return value if measured is None else (value, _of_discriminator(measured))
 
 
-def _of_discriminator(measured: Measured) -> DiscriminatorStatistics:
+def _of_discriminator(measured: Measurements) -> DiscriminatorStatistics:
     return DiscriminatorStatistics(*measured)  # type: ignore[arg-type]
 
 
@@ -272,14 +261,6 @@ def generator_loss(
         TypeError: logits or weights that are not floating-point tensors.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    if reduction == "mean" and log_z is real_logits is fake_weights is None and c == 1.0:
-        mean = _QUICK_GENERATORS.get((loss, divergence, output))
-        if mean is not None and quick.applies(fake_logits, fake_logits, impl):
-            quickly = mean(fake_logits)
-            if not return_statistics:
-                return quickly
-            samples = Samples(None, fake_logits)
-            return quickly, _of_generator(measure(samples, GENERATORS[loss, divergence, output]))
     objective = generator_objective(loss, divergence, output, c)
     _check_logits(fake_logits, "fake_logits")
     if objective.paired:
@@ -310,7 +291,7 @@ def generator_loss(
     return value if measured is None else (value, _of_generator(measured))
 
 
-def _of_generator(measured: Measured) -> GeneratorStatistics:
+def _of_generator(measured: Measurements) -> GeneratorStatistics:
     _, fake_logit, _, _, *others = measured
     return GeneratorStatistics(fake_logit, *others)  # type: ignore[arg-type]
 
@@ -376,21 +357,21 @@ def _weights(weights: Tensor, argument: str, logits: Tensor) -> Tensor:
         ) from None
 
 
-def _load_triton() -> Callable[..., tuple[Losses, Measured | None]]:
-    from .fused import losses_triton
+def _load_triton() -> Callable[..., tuple[Losses, Measurements | None]]:
+    from .autograd import losses_triton
 
     return losses_triton
 
 
-def _supports(fake: Tensor, real: Tensor | None, *_: Any) -> str | None:
+def _why_unsupported(fake: Tensor, real: Tensor | None, *_: Any) -> str | None:
     """Why the kernels cannot compute a call, or None."""
     for name, each in (("fake_logits", fake), ("real_logits", real)):
         if each is not None and each.dtype == torch.float64:
             return f"{name} are float64, and the kernels compute in float32"
     if not torch.compiler.is_compiling():
-        if torch._C._are_functorch_transforms_active():
+        if transformed():
             return "a transform of torch.func looks inside the operator"
-        if forward_ad._current_level >= 0:
+        if forward_mode():
             return "forward-mode differentiation looks inside the operator"
     return None
 
@@ -398,14 +379,9 @@ def _supports(fake: Tensor, real: Tensor | None, *_: Any) -> str | None:
 _TRITON = TritonImplementation(
     load=_load_triton,
     scope="float16, bfloat16 and float32 logits of any shape, every loss",
-    supports=_supports,
+    why_unsupported=_why_unsupported,
     # One launch against a dozen: not known to be slower at any size.
-    pays=lambda *_: None,
+    why_torch=lambda *_: None,
 )
 _DISCRIMINATOR = register(Operator("discriminator_loss", losses_torch, _TRITON))
 _GENERATOR = register(Operator("generator_loss", losses_torch, _TRITON))
-
-_QUICK_DISCRIMINATORS = {key: quick.mean_of_both(each) for key, each in DISCRIMINATORS.items()}
-_QUICK_GENERATORS = {
-    key: quick.mean_of_fake(each) for key, each in GENERATORS.items() if not each.paired
-}

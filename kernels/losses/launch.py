@@ -20,30 +20,16 @@ import torch
 from torch import Tensor
 
 from ..dispatch import launching_on
+from . import tiles
+from .definitions import Affine
 from .objectives import Objective
-from .terms import Affine
-from .triton import PARTIALS, STATISTICS, backward_kernel, combine_kernel, forward_kernel
-from .twin import Samples
-
-ALONE = 16 * 1024
-# Programs of one block each, until there would be more than these: then each takes several.
-MOST_PROGRAMS = 4096
-# Of each kernel: logits that it treats at a time, and warps. A program that is alone has to hide
-# latency by itself; many take few registers each. All are free of spills on every architecture.
-SMALL = 1024
-SMALL_WARPS = 4
-ALONE_BLOCK = 2048
-ALONE_WARPS = 16
-BLOCK = 2048
-WARPS = 8
-COMBINE_BLOCK = 1024
-COMBINE_WARPS = 4
-BACKWARD_BLOCK = 1024
-BACKWARD_WARPS = 4
+from .triton.backward import backward_kernel
+from .triton.forward import PARTIALS, STATISTICS, combine_kernel, forward_kernel
+from .twin import Operands
 
 
 def launch_forward(
-    objective: Objective, reduction: str, with_statistics: bool, samples: Samples
+    objective: Objective, reduction: str, with_statistics: bool, samples: Operands
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, or terms of real and fake; and the statistics [STATISTICS]; empty where not wanted."""
     real, fake, real_weights, fake_weights, log_z = _contiguous(samples)
@@ -52,11 +38,7 @@ def launch_forward(
     n_real = 0 if real is None else real.numel()
     n_fake = fake.numel()
     most = max(n_real, n_fake)
-    alone = most <= ALONE
-    small = most <= SMALL
-    block = SMALL if small else ALONE_BLOCK if alone else BLOCK
-    chunk = ALONE if alone else _chunk(most)
-    programs = 1 if alone else -(-most // chunk)
+    alone, block, warps, chunk, programs = tiles.forward_tiles(most)
     new = {"dtype": torch.float32, "device": fake.device}
     statistics = torch.empty(STATISTICS if with_statistics else 0, **new)  # type: ignore[call-overload]
     loss = real_terms = fake_terms = partials = None
@@ -100,7 +82,7 @@ def launch_forward(
             MEASURE=with_statistics,
             HAS_WEIGHT=weight is not None,
             BLOCK=block,
-            num_warps=SMALL_WARPS if small else ALONE_WARPS if alone else WARPS,
+            num_warps=warps,
         )
         if partials is not None:
             combine_kernel[(1,)](
@@ -112,8 +94,8 @@ def launch_forward(
                 *shares,
                 HAS_REAL=objective.real is not None,
                 HAS_WEIGHT=weight is not None,
-                BLOCK=COMBINE_BLOCK,
-                num_warps=COMBINE_WARPS,
+                BLOCK=tiles.COMBINE_BLOCK,
+                num_warps=tiles.COMBINE_WARPS,
             )
     if loss is not None:
         return loss, torch.empty(0, **new), statistics  # type: ignore[call-overload]
@@ -126,7 +108,7 @@ def launch_forward(
 def launch_backward(
     objective: Objective,
     reduction: str,
-    samples: Samples,
+    samples: Operands,
     incoming: Sequence[Tensor],
     real_needed: bool,
     fake_needed: bool,
@@ -155,7 +137,7 @@ def launch_backward(
     most = max(n_real if of_real is not None else 0, n_fake if of_fake is not None else 0)
     if most > 0:
         with launching_on(fake.device):
-            backward_kernel[(-(-most // BACKWARD_BLOCK),)](
+            backward_kernel[(-(-most // tiles.BACKWARD_BLOCK),)](
                 real,
                 fake,
                 real_weights,
@@ -177,15 +159,10 @@ def launch_backward(
                 FAKE=term.curve.code,
                 PAIRED=objective.paired,
                 PER_SAMPLE=per_sample,
-                BLOCK=BACKWARD_BLOCK,
-                num_warps=BACKWARD_WARPS,
+                BLOCK=tiles.BACKWARD_BLOCK,
+                num_warps=tiles.BACKWARD_WARPS,
             )
     return of_real, of_fake
-
-
-def _chunk(most: int) -> int:
-    """How many logits a program of many takes: whole blocks."""
-    return BLOCK * -(-most // (BLOCK * MOST_PROGRAMS))
 
 
 def _factor(count: int, reduction: str) -> float:
@@ -195,6 +172,6 @@ def _factor(count: int, reduction: str) -> float:
     return 1.0 / count if count else float("nan")
 
 
-def _contiguous(samples: Samples) -> Samples:
+def _contiguous(samples: Operands) -> Operands:
     # Costs a launch for logits that are not; those of a discriminator are.
-    return Samples(*(each if each is None else each.contiguous() for each in samples))  # type: ignore[arg-type]
+    return Operands(*(each if each is None else each.contiguous() for each in samples))  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from .curves import IDENTITY, RELU, SOFTPLUS, SQUARE
-from .terms import (
+from .definitions import (
     DISCRIMINATOR_LOSSES,
     DIVERGENCES,
     GENERATOR_LOSSES,

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from ..private import forward_mode, transformed
 from . import definitions, twin
 from .stream import Stream
 
@@ -55,7 +55,7 @@ def log_prob(engine: str, logits: Tensor, symbols: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         of_given: Tensor = _log_prob_op(logits, symbols, engine)
         return of_given
-    if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
+    if forward_mode() or transformed():
         return definitions.log_prob(logits, symbols)  # they look inside
     if torch.is_grad_enabled() and logits.requires_grad:
         value: Tensor = _LogProb.apply(logits, symbols, engine)  # type: ignore[no-untyped-call]
@@ -110,7 +110,7 @@ def _gradient(ctx: Any, incoming: Tensor) -> Tensor:
 # In eager the library's boundary costs more than a kernel: the functions above run there.
 
 # By the package's own name: a copy of it under another name can be loaded in the same process.
-NAMESPACE = __name__.replace(".", "_")
+NAMESPACE = __name__.removesuffix(".autograd").replace(".", "_")
 
 
 @torch.library.custom_op(f"{NAMESPACE}::sample", mutates_args=())

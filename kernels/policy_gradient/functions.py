@@ -286,15 +286,15 @@ def _log_prob_triton(logits: Tensor, symbols: Tensor) -> Tensor:
     return autograd.log_prob("triton", logits, symbols)
 
 
-def _supports(logits: Tensor, *_: object) -> str | None:
+def _why_unsupported(logits: Tensor, *_: object) -> str | None:
     """Why the kernels cannot compute a call, or None."""
     if logits.dtype == torch.float64:
         return "logits are float64, and the kernels compute in float32"
     return None
 
 
-def _pays(*_: object) -> str | None:
-    """The definition costs a dozen launches and the memory of M·B·P numbers: always."""
+def _why_torch(*_: object) -> str | None:
+    """Never: PyTorch needs a dozen launches and the memory of M·B·P numbers."""
     return None
 
 
@@ -303,20 +303,20 @@ _SAMPLE_CATEGORICAL = register(
     Operator(
         "sample_categorical",
         _sample_torch,
-        TritonImplementation(lambda: _sample_triton, _SCOPE, _supports, _pays),
+        TritonImplementation(lambda: _sample_triton, _SCOPE, _why_unsupported, _why_torch),
     )
 )
 _SAMPLE_BERNOULLI = register(
     Operator(
         "sample_bernoulli",
         _sample_torch,
-        TritonImplementation(lambda: _sample_triton, _SCOPE, _supports, _pays),
+        TritonImplementation(lambda: _sample_triton, _SCOPE, _why_unsupported, _why_torch),
     )
 )
 _LOG_PROB = register(
     Operator(
         "log_prob",
         _log_prob_torch,
-        TritonImplementation(lambda: _log_prob_triton, _SCOPE, _supports, _pays),
+        TritonImplementation(lambda: _log_prob_triton, _SCOPE, _why_unsupported, _why_torch),
     )
 )

@@ -4,7 +4,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.conv_transpose import Clock, _options, measure, problems
 from benchmarks.conv_transpose_model import prediction
-from kernels.conv_transpose.launch import Config, Entry
+from kernels.conv_transpose.tiles import TileConfig, TuningEntry
 
 WHAT = ("layer", "block", "generator")
 
@@ -42,7 +42,9 @@ def test_a_row_a_side():
 
 
 def test_a_prediction_is_never_better_than_its_roof():
-    entry = Entry("spread", "bf16", 512, 256, 8192, Config(256, 128, 64, 8, 3), False, None, None)
+    entry = TuningEntry(
+        "dgrad", "bf16", 512, 256, 8192, TileConfig(256, 128, 64, 8, 3), False, None, None
+    )
     row = prediction(entry)
     assert row["roof_us"] == pytest.approx(1e6 * 32 * 8192 * 512 * 256 / 780e12, abs=0.1)
     assert row["predicted_us"] > row["roof_us"]

@@ -15,12 +15,12 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
 }
 CL = torch.channels_last
-Block = type[ConvTransposeBlock] | type[ConvBlock]
-BLOCKS: list[Block] = [ConvTransposeBlock, ConvBlock]
+FusedBlock = type[ConvTransposeBlock] | type[ConvBlock]
+BLOCKS: list[FusedBlock] = [ConvTransposeBlock, ConvBlock]
 
 
 def sequential(
-    block: Block,
+    block: FusedBlock,
     c_in: int,
     c_out: int,
     norm: str,
@@ -46,7 +46,7 @@ def stir(module: nn.Module) -> None:
 
 
 def pair(
-    block: Block,
+    block: FusedBlock,
     norm: str,
     activation: str | None = "relu",
     dtype: torch.dtype = torch.float64,
@@ -67,7 +67,7 @@ def same_state(a: nn.Module, b: nn.Module) -> None:
 @pytest.mark.parametrize("norm", ["batch", "none"])
 @pytest.mark.parametrize("activation", [None, *MODULES])
 def test_state_goes_over_in_both_directions(
-    block: Block, norm: str, activation: str | None
+    block: FusedBlock, norm: str, activation: str | None
 ) -> None:
     ours = block(7, 3, norm=norm, activation=activation)
     reference = sequential(block, 7, 3, norm, activation)
@@ -89,7 +89,7 @@ def test_state_goes_over_in_both_directions(
 @pytest.mark.parametrize("activation", [None, *MODULES])
 @pytest.mark.parametrize("channels", [(6, 5), (5, 3)])
 def test_training_as_the_sequential(
-    block: Block, norm: str, activation: str | None, channels: tuple[int, int]
+    block: FusedBlock, norm: str, activation: str | None, channels: tuple[int, int]
 ) -> None:
     ours, reference = pair(block, norm, activation, channels=channels)
     for step in range(3):  # running statistics and their counter go along
@@ -113,7 +113,7 @@ def test_training_as_the_sequential(
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("norm", ["batch", "none"])
-def test_evaluation_as_the_sequential(block: Block, norm: str) -> None:
+def test_evaluation_as_the_sequential(block: FusedBlock, norm: str) -> None:
     ours, reference = pair(block, norm)
     ours.eval()
     reference.eval()
@@ -132,7 +132,7 @@ def test_evaluation_as_the_sequential(block: Block, norm: str) -> None:
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("training", [True, False])
-def test_gradients_of_second_order(block: Block, training: bool) -> None:
+def test_gradients_of_second_order(block: FusedBlock, training: bool) -> None:
     ours, _ = pair(block, "batch", "tanh", channels=(3, 5))
     ours.train(training)
     x = torch.randn(2, 3, 2, 4).double().requires_grad_()
@@ -212,7 +212,7 @@ def test_an_exchanged_norm_layer_is_called() -> None:
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("norm", ["batch", "none"])
 @pytest.mark.parametrize("training", [True, False])
-def test_autocast_as_the_sequential(block: Block, norm: str, training: bool) -> None:
+def test_autocast_as_the_sequential(block: FusedBlock, norm: str, training: bool) -> None:
     ours, reference = pair(block, norm, dtype=torch.float32, channels=(6, 8))
     ours.train(training)
     reference.train(training)
@@ -230,7 +230,7 @@ def test_autocast_as_the_sequential(block: Block, norm: str, training: bool) -> 
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("channels", [(6, 8), (6, 3), (6, 1)])
-def test_channels_last_in_channels_last_out(block: Block, channels: tuple[int, int]) -> None:
+def test_channels_last_in_channels_last_out(block: FusedBlock, channels: tuple[int, int]) -> None:
     x = torch.randn(2, 6, 4, 4).contiguous(memory_format=CL)
     for norm in ("batch", "none"):
         ours = block(*channels, norm=norm)
@@ -281,7 +281,7 @@ def test_copies_are_independent() -> None:
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("norm", ["batch", "none"])
 @pytest.mark.parametrize("training", [True, False])
-def test_compiles_as_one_graph(block: Block, norm: str, training: bool) -> None:
+def test_compiles_as_one_graph(block: FusedBlock, norm: str, training: bool) -> None:
     torch.compiler.reset()
     ours, _ = pair(block, norm, "leaky_relu", dtype=torch.float32)
     ours.train(training)
@@ -301,7 +301,7 @@ def test_compiles_as_one_graph(block: Block, norm: str, training: bool) -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_unknown_options(block: Block) -> None:
+def test_unknown_options(block: FusedBlock) -> None:
     with pytest.raises(ValueError, match="norm='layer' is not known; known: 'batch', 'none'"):
         block(3, 4, norm="layer")
     with pytest.raises(ValueError, match="activation='elu' is not known"):
@@ -311,7 +311,7 @@ def test_unknown_options(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_inputs_that_do_not_fit(block: Block) -> None:
+def test_inputs_that_do_not_fit(block: FusedBlock) -> None:
     module = block(3, 4)
     with pytest.raises(RuntimeError, match="x has 2 channels"):
         module(torch.zeros(1, 2, 4, 4))
@@ -337,7 +337,7 @@ def test_one_value_per_channel() -> None:
     ("block", "name"), [(ConvTransposeBlock, "conv_transpose_block"), (ConvBlock, "conv_block")]
 )
 def test_triton_needs_a_gpu_or_its_interpreter(
-    block: Block, name: str, monkeypatch: pytest.MonkeyPatch
+    block: FusedBlock, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     x = torch.zeros(2, 3, 4, 4)
@@ -351,7 +351,7 @@ def test_triton_needs_a_gpu_or_its_interpreter(
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_auto_stays_with_pytorch_on_the_cpu(block: Block) -> None:
+def test_auto_stays_with_pytorch_on_the_cpu(block: FusedBlock) -> None:
     x = torch.randn(2, 3, 4, 4)
     automatic, torchs = block(3, 4, norm="batch"), block(3, 4, norm="batch", impl="torch")
     torchs.load_state_dict(automatic.state_dict())

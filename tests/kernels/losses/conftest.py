@@ -18,10 +18,10 @@ def many(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> int:
     """So many logits that each program takes several blocks, and so does the one that adds up."""
     if device.type == "cuda":
         return 9 * 2**20 + 7
-    from kernels.losses import launch
+    from kernels.losses import tiles
 
     # The interpreter takes as long for a small block as for a large one.
     small = {"ALONE": 64, "SMALL": 32, "BLOCK": 32, "MOST_PROGRAMS": 3, "COMBINE_BLOCK": 2}
     for name, value in small.items():
-        monkeypatch.setattr(launch, name, value)
+        monkeypatch.setattr(tiles, name, value)
     return 301

@@ -6,7 +6,7 @@ import pytest
 import kernels
 from kernels.losses.card import affine, markdown, plain, term
 from kernels.losses.curves import EXPONENTIAL, IDENTITY, PARABOLA, SOFTPLUS, TANH
-from kernels.losses.terms import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES, Term
+from kernels.losses.definitions import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES, Term
 
 ROOT = Path(kernels.__file__).parents[1]
 

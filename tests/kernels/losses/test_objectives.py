@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from kernels.losses.definitions import DISCRIMINATOR_LOSSES, DIVERGENCES
 from kernels.losses.objectives import discriminator_objective, generator_objective
-from kernels.losses.terms import DISCRIMINATOR_LOSSES, DIVERGENCES
 
 
 @pytest.mark.parametrize(

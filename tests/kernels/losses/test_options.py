@@ -13,7 +13,7 @@ from kernels import (
 )
 from kernels.losses.objectives import DISCRIMINATORS, GENERATORS
 from kernels.losses.statistics import weight_moments
-from kernels.losses.twin import Samples, plain_losses
+from kernels.losses.twin import Operands, plain_losses
 
 # Real and generated logits of one shape, float32: the shortest way through.
 SAMPLES = torch.linspace(-3, 4, 12).reshape(3, 4), torch.linspace(2, -5, 12).reshape(3, 4)
@@ -24,7 +24,7 @@ OWN = [key for key in GENERATORS if key[1:] == ("gan", "nowozin") or key[0][-7:]
 def test_the_short_way_is_the_long_one(loss: str, output: str) -> None:
     real, fake = (each.clone().requires_grad_() for each in SAMPLES)
     value = discriminator_loss(real, fake, loss, output)
-    expected = plain_losses(Samples(real, fake), DISCRIMINATORS[loss, output], "mean")
+    expected = plain_losses(Operands(real, fake), DISCRIMINATORS[loss, output], "mean")
     assert isinstance(expected, Tensor)
     torch.testing.assert_close(value, expected)
     for order in range(2):
@@ -43,7 +43,7 @@ def test_the_generators_short_way_is_the_long_one(key: tuple[str, str, str]) -> 
     fake = SAMPLES[1].clone().requires_grad_()
     value, expected = (
         generator_loss(fake, *key),
-        plain_losses(Samples(None, fake), GENERATORS[key], "mean"),
+        plain_losses(Operands(None, fake), GENERATORS[key], "mean"),
     )
     assert isinstance(expected, Tensor)
     torch.testing.assert_close(value, expected)

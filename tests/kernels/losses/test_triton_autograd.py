@@ -87,19 +87,19 @@ def test_gradcheck(loss: str, output: str, device: torch.device) -> None:
 
 
 def operator_arguments(device: torch.device, reduction: str, loss: str) -> tuple[Any, ...]:
-    from kernels.losses import compiled
+    from kernels.losses import autograd
 
     real, fake = pair(device)
-    codes, numbers = compiled.encode(DISCRIMINATORS[loss, "nowozin"], reduction, True)
+    codes, numbers = autograd.encode(DISCRIMINATORS[loss, "nowozin"], reduction, True)
     return fake, real, None, None, None, codes, numbers
 
 
 @pytest.mark.parametrize("loss", ["kl", "relativistic"])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_opcheck(reduction: str, loss: str, device: torch.device) -> None:
-    from kernels.losses import compiled
+    from kernels.losses import autograd
 
-    torch.library.opcheck(compiled.loss_operator, operator_arguments(device, reduction, loss))
+    torch.library.opcheck(autograd.loss_operator, operator_arguments(device, reduction, loss))
 
 
 @pytest.mark.parametrize(

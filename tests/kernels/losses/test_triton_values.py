@@ -91,11 +91,11 @@ def test_many_programs(key: tuple[str, ...], many: int, device: torch.device) ->
 
 def test_a_million_logits(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     if device.type == "cpu":
-        from kernels.losses import launch
+        from kernels.losses import tiles
 
         # What the interpreter takes long for is the number of blocks.
-        monkeypatch.setattr(launch, "BLOCK", 2**16)
-        monkeypatch.setattr(launch, "BACKWARD_BLOCK", 2**16)
+        monkeypatch.setattr(tiles, "BLOCK", 2**16)
+        monkeypatch.setattr(tiles, "BACKWARD_BLOCK", 2**16)
     inputs = [logits(2**20, seed, torch.float16, device) for seed in (1, 2)]
     compare(discriminator_loss, inputs, "kl")
 

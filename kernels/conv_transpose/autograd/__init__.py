@@ -1,0 +1,1 @@
+"""Derivatives of what runs on Triton, of any order."""

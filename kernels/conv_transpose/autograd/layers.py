@@ -1,0 +1,321 @@
+"""Layers on Triton: the function `layers.run_layers` with fused kernels.
+
+A normalised block in training runs as
+
+    product, with the moments of its result in its epilogue  →  a few numbers per channel
+      →  either one pass that applies normalisation and activation,
+      →  or none: the next product applies them while it loads the tensor (`folding`).
+
+In the second case the activated tensor never exists: forward neither writes nor saves it, and
+backward computes again what it needs of it. Two functions with derivatives are enough for both:
+
+    _Product    x, W, b          ↦ activation(product(x, W, b))
+                y, γ, β, W, b    ↦ activation(product(f(normalise(y, γ, β)), W, b))
+    _Normalise  y, γ, β          ↦ f(normalise(y, γ, β))
+
+where normalise uses the moments of y itself, so that they are functions of y in every derivative;
+the moments that the product before has computed are handed along as numbers. First derivatives
+run on the fused kernels. Under `create_graph` both compute their function once more as a
+composition of differentiable operators, its products on Triton still, and differentiate that:
+derivatives of any order.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..definitions.normalisation import BatchNorm, ChannelMoments, Coefficients, normalised
+from ..definitions.products import Prologue, WithStatistics
+from ..geometry import DEFAULT
+from ..launch import normalisation as launch
+from ..launch.products import dgrad, fprop, wgrad
+from ..layers import Convolutions, Layer, folded, product
+from ..layers import run_layers as composition
+from . import products
+
+Gradients = tuple[Tensor | None, ...]
+
+
+def _dgrad(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    return products.conv_transpose2d(x, weight, bias, activation, DEFAULT)
+
+
+def _fprop(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    return products.conv2d(x, weight, bias, activation, DEFAULT)
+
+
+# Not the public functions: whoever calls layers on Triton has asked dispatch already.
+TRITON = Convolutions(_dgrad, _fprop)
+
+
+class _Pending(NamedTuple):
+    """A tensor f(normalise(y)) that is not computed yet."""
+
+    y: Tensor
+    norm: BatchNorm
+    coefficients: Coefficients
+    activation: str | None
+
+
+def run_layers(x: Tensor, layers: Sequence[Layer], folding: bool = True) -> Tensor:
+    """All layers on Triton.
+
+    Args:
+        x: [N, C, H, W]; bf16, fp16, fp32 or fp64.
+        layers: what to compute, one after the other.
+        folding: let a product apply the normalisation before it, rather than a pass of its own.
+    """
+    if torch.compiler.is_compiling():
+        return composition(x, layers, TRITON)
+    held: Tensor | _Pending = x
+    for layer in layers:
+        held = _run(held, _cast(folded(layer), x.device.type), folding)
+    return _tensor(held)
+
+
+def _run(held: Tensor | _Pending, layer: Layer, folding: bool) -> Tensor | _Pending:
+    if layer.weight is None:
+        return _normalisation_alone(_tensor(held), layer)
+    if not folding:
+        held = _tensor(held)
+    if isinstance(held, Tensor):
+        held = held.to(layer.weight.dtype)  # differs under autocast only
+    if layer.norm is None:
+        # Without a prologue it is an operator of its own.
+        return product(held, layer, TRITON) if isinstance(held, Tensor) else _product(held, layer)
+    y, mean, m2, count = _product(held, layer)
+    numbers = launch.coefficients(ChannelMoments(mean, m2, count), _detached(layer.norm))
+    return _Pending(y, layer.norm, numbers, layer.activation)
+
+
+def _normalisation_alone(x: Tensor, layer: Layer) -> Tensor | _Pending:
+    """What a layer without a convolution is: by the batch's statistics, else by PyTorch."""
+    if layer.norm is None or not layer.norm.training:
+        return composition(x, [layer])
+    numbers = launch.coefficients(launch.moments(x.detach()), _detached(layer.norm))
+    return _Pending(x, layer.norm, numbers, layer.activation)
+
+
+def _tensor(held: Tensor | _Pending) -> Tensor:
+    if isinstance(held, Tensor):
+        return held
+    norm = held.norm
+    return _normalise_op(
+        held.y, norm.weight, norm.bias, held.coefficients, norm.eps, held.activation
+    )
+
+
+def _detached(norm: BatchNorm) -> BatchNorm:
+    return norm._replace(
+        weight=None if norm.weight is None else norm.weight.detach(),
+        bias=None if norm.bias is None else norm.bias.detach(),
+    )
+
+
+def _cast(layer: Layer, device: str) -> Layer:
+    """Convolution's parameters as autocast casts them: everything but float64."""
+    if layer.weight is None or not torch.is_autocast_enabled(device):
+        return layer
+    dtype = torch.get_autocast_dtype(device)
+    if layer.weight.dtype == torch.float64:
+        return layer
+    bias = None if layer.bias is None else layer.bias.to(dtype)
+    return layer._replace(weight=layer.weight.to(dtype), bias=bias)
+
+
+class _How(NamedTuple):
+    """Of a product: everything but tensors."""
+
+    transposed: bool
+    activation: str | None  # of the result
+    statistics: bool  # return the moments of the result
+    normalised: bool  # whether the operand is, on its way in
+    before: str | None  # its activation then
+    eps: float
+
+
+def _product(held: Tensor | _Pending, layer: Layer) -> Any:
+    """The layer's product, [N, Cout, …]; with moments where the layer is normalised."""
+    statistics = layer.norm is not None
+    activation = None if statistics else layer.activation
+    if isinstance(held, Tensor):
+        how = _How(layer.transposed, activation, statistics, False, None, 0.0)
+        return _product_op(held, layer.weight, layer.bias, None, None, None, how)
+    norm = held.norm
+    how = _How(layer.transposed, activation, statistics, True, held.activation, norm.eps)
+    return _product_op(
+        held.y, layer.weight, layer.bias, norm.weight, norm.bias, held.coefficients, how
+    )
+
+
+class _Product(torch.autograd.Function):
+    """(x, W, b, γ, β, coefficients, how) ↦ the product, and its mean, M2 and count on request.
+
+    With coefficients x is read through normalisation and activation, without them as it is.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        numbers: Coefficients | None,
+        how: _How,
+    ) -> Any:
+        run = dgrad if how.transposed else fprop
+        result = run(
+            x,
+            weight,
+            bias,
+            how.activation,
+            statistics=how.statistics,
+            prologue=_prologue(numbers, how),
+        )
+        # The activation's derivative is a function of its result.
+        output = result if isinstance(result, Tensor) and how.activation is not None else None
+        ctx.how = how
+        ctx.save_for_backward(x, weight, bias, gamma, beta, output, *(numbers or ()))
+        ctx.set_materialize_grads(False)
+        if isinstance(result, WithStatistics):
+            ctx.mark_non_differentiable(result.mean, result.m2)
+            return tuple(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor | None, *_: Any) -> Gradients:
+        x, weight, bias, gamma, beta, output, *numbers = ctx.saved_tensors
+        need = ctx.needs_input_grad[:5]
+        if g is None:
+            return (None,) * 7
+        if torch.is_grad_enabled():
+            operands = (x, weight, bias, gamma, beta)
+            grads = _differentiated(_composed_product(ctx.how), operands, g, need)
+        else:
+            coefficients = Coefficients(*numbers) if numbers else None
+            grads = _product_backward(
+                g, x, weight, output, coefficients, ctx.how, need, (bias, gamma, beta)
+            )
+        return *grads, None, None
+
+
+def _product_backward(
+    g: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    output: Tensor | None,
+    numbers: Coefficients | None,
+    how: _How,
+    need: tuple[bool, ...],
+    vectors: tuple[Tensor | None, Tensor | None, Tensor | None],
+) -> Gradients:
+    need_x, need_weight, need_bias, need_gamma, need_beta = need
+    bias, gamma, beta = vectors
+    prologue = _prologue(numbers, how)
+    dx = dweight = dbias = dgamma = dbeta = None
+    if output is not None:
+        g, total = launch.output_gradient(g, output, how.activation)
+        dbias = total if need_bias else None
+    elif need_bias:
+        dbias = g.sum((0, 2, 3))
+    if need_weight and how.transposed:
+        dweight = wgrad(g, x, y_prologue=prologue)
+    elif need_weight:
+        dweight = wgrad(x, g, x_prologue=prologue)
+    if need_x or need_gamma or need_beta:
+        size = (x.shape[2], x.shape[3])
+        dx = fprop(g, weight) if how.transposed else dgrad(g, weight, size=size)
+        if numbers is not None:
+            assert isinstance(dx, Tensor)
+            dx, dgamma, dbeta = launch.apply_backward(dx, x, numbers, how.before)
+    return (
+        dx if need_x else None,  # type: ignore[return-value]
+        dweight,
+        _like(dbias, bias, need_bias),
+        _like(dgamma, gamma, need_gamma),
+        _like(dbeta, beta, need_beta),
+    )
+
+
+def _like(grad: Tensor | None, parameter: Tensor | None, need: bool) -> Tensor | None:
+    if grad is None or parameter is None or not need:
+        return None
+    return grad.to(parameter.dtype)
+
+
+def _prologue(numbers: Coefficients | None, how: _How) -> Prologue | None:
+    return None if numbers is None else Prologue(numbers.scale, numbers.shift, how.before)
+
+
+def _composed_product(how: _How) -> Callable[..., Tensor]:
+    def compute(
+        x: Tensor, weight: Tensor, bias: Tensor | None, gamma: Tensor | None, beta: Tensor | None
+    ) -> Tensor:
+        if how.normalised:
+            x = normalised(x, gamma, beta, how.eps, how.before)
+        layer = Layer(weight, bias, None, how.activation, how.transposed)
+        return product(x, layer, TRITON)
+
+    return compute
+
+
+class _Normalise(torch.autograd.Function):
+    """(y, γ, β, coefficients, ε, activation) ↦ activation(normalise(y))."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        y: Tensor,
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        numbers: Coefficients,
+        eps: float,
+        activation: str | None,
+    ) -> Tensor:
+        ctx.eps, ctx.activation = eps, activation
+        ctx.save_for_backward(y, gamma, beta, *numbers)
+        return launch.apply(y, numbers.scale, numbers.shift, activation)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Gradients:
+        (g,) = grads
+        y, gamma, beta, *numbers = ctx.saved_tensors
+        need = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():
+
+            def compute(y: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Tensor:
+                return normalised(y, gamma, beta, ctx.eps, ctx.activation)
+
+            found = _differentiated(compute, (y, gamma, beta), g, need)
+        else:
+            dy, dgamma, dbeta = launch.apply_backward(g, y, Coefficients(*numbers), ctx.activation)
+            found = (
+                dy if need[0] else None,
+                _like(dgamma, gamma, need[1]),
+                _like(dbeta, beta, need[2]),
+            )
+        return *found, None, None, None
+
+
+def _differentiated(
+    compute: Callable[..., Tensor],
+    tensors: tuple[Tensor | None, ...],
+    g: Tensor,
+    need: tuple[bool, ...],
+) -> Gradients:
+    """Derivatives of `compute` at `tensors`, along g, that can be differentiated again."""
+    # Aliases: one of the tensors may itself be a function of another, and what it contributes
+    # through that is not this function's derivative.
+    aliases = [None if each is None else each.view_as(each) for each in tensors]
+    wanted = [each for each, needed in zip(aliases, need, strict=True) if needed]
+    result = compute(*aliases)
+    found = iter(torch.autograd.grad(result, wanted, g, create_graph=True))  # type: ignore[arg-type]
+    return tuple(next(found) if needed else None for needed in need)
+
+
+_product_op: Callable[..., Any] = _Product.apply
+_normalise_op: Callable[..., Tensor] = _Normalise.apply

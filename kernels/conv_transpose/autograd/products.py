@@ -1,0 +1,234 @@
+"""The three products on Triton as differentiable operators, of any order.
+
+    fprop(x, w)    = y
+    dgrad(y, w)      = x
+    wgrad(x, y) = w
+
+Each is linear in both arguments and each one's derivatives are the other two, so every derivative
+runs on the same kernels: R1, gradient penalties and path lengths included. An activation in the
+epilogue is differentiated in terms of its output, which is saved instead of its input.
+
+In eager mode these are plain autograd functions; under `torch.compile` they are operators of
+`torch.library`, opaque to the compiler. The library's own dispatch would cost every eager call some
+ten microseconds. Both have the same derivatives, written once over the set of operators to use.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..activations import activation_backward
+from ..geometry import Geometry
+from ..launch import products as launch
+from ..layout import channels_last, empty_channels_last
+
+Grads = tuple[Tensor | None, ...]
+
+
+def conv_transpose2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, geometry: Geometry
+) -> Tensor:
+    """`functions.conv_transpose2d` on Triton. Arguments are checked there."""
+    y, weight, bias = _cast(x, weight, bias)
+    return _products().dgrad(y, weight, bias, activation, 2 * y.shape[2], 2 * y.shape[3])
+
+
+def conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, geometry: Geometry
+) -> Tensor:
+    """`functions.conv2d` on Triton. Arguments are checked there."""
+    x, weight, bias = _cast(x, weight, bias)
+    return _products().fprop(x, weight, bias, activation)
+
+
+def conv_transpose2d_weight_grad(x: Tensor, grad: Tensor) -> Tensor:
+    """`functions.conv_transpose2d_weight_grad` on Triton. Arguments are checked there."""
+    y, grad, _ = _cast(x, grad, None)
+    return _products().wgrad(grad, y)
+
+
+class _Products(NamedTuple):
+    """One set of the three operators."""
+
+    dgrad: Callable[..., Tensor]
+    fprop: Callable[..., Tensor]
+    wgrad: Callable[..., Tensor]
+
+
+def _products() -> _Products:
+    return _LIBRARY if torch.compiler.is_compiling() else _EAGER
+
+
+def _cast(x: Tensor, other: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Cast as autocast does around torch's convolutions, all but float64; and in channels_last.
+
+    Converted here and not by the product, a tensor is converted once and saved as it is read.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, other = (t if t.dtype == torch.float64 else t.to(dtype) for t in (x, other))
+        if bias is not None and bias.dtype != torch.float64:
+            bias = bias.to(dtype)
+    if torch.compiler.is_compiling():  # the operator converts: its layouts are known at run time
+        return x, other, bias
+    return channels_last(x), channels_last(other), bias
+
+
+# --- dgrad: (y, w, bias, activation, H, W) ↦ x ---
+
+
+def _dgrad_body(
+    y: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, height: int, width: int
+) -> Tensor:
+    x = launch.dgrad(y, weight, bias, activation, size=(height, width))
+    assert isinstance(x, Tensor)  # no statistics were asked for
+    return x
+
+
+def _dgrad_fake(
+    y: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, height: int, width: int
+) -> Tensor:
+    return empty_channels_last(y, y.shape[0], weight.shape[1], height, width)
+
+
+def _save_operands(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    operand, weight, _, activation, *_ = inputs
+    ctx.activation = activation
+    ctx.save_for_backward(operand, weight, output if activation is not None else None)
+
+
+def _dgrad_backward(products: _Products, ctx: Any, g: Tensor) -> Grads:
+    y, weight, x = ctx.saved_tensors
+    need_y, need_weight, need_bias = ctx.needs_input_grad[:3]
+    g = channels_last(activation_backward(g, x, ctx.activation))
+    return (
+        products.fprop(g, weight, None, None) if need_y else None,
+        products.wgrad(g, y) if need_weight else None,
+        g.sum((0, 2, 3)) if need_bias else None,
+        None,
+        None,
+        None,
+    )
+
+
+# --- fprop: (x, w, bias, activation) ↦ y ---
+
+
+def _fprop_body(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    y = launch.fprop(x, weight, bias, activation)
+    assert isinstance(y, Tensor)  # no statistics were asked for
+    return y
+
+
+def _fprop_fake(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    return empty_channels_last(x, x.shape[0], weight.shape[0], x.shape[2] // 2, x.shape[3] // 2)
+
+
+def _fprop_backward(products: _Products, ctx: Any, g: Tensor) -> Grads:
+    x, weight, y = ctx.saved_tensors
+    need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
+    g = channels_last(activation_backward(g, y, ctx.activation))
+    return (
+        products.dgrad(g, weight, None, None, x.shape[2], x.shape[3]) if need_x else None,
+        products.wgrad(x, g) if need_weight else None,
+        g.sum((0, 2, 3)) if need_bias else None,
+        None,
+    )
+
+
+# --- wgrad: (x, y) ↦ w ---
+
+
+def _wgrad_body(x: Tensor, y: Tensor) -> Tensor:
+    return launch.wgrad(x, y)
+
+
+def _wgrad_fake(x: Tensor, y: Tensor) -> Tensor:
+    return empty_channels_last(y, y.shape[1], x.shape[1], 4, 4)
+
+
+def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _wgrad_backward(products: _Products, ctx: Any, g: Tensor) -> Grads:
+    x, y = ctx.saved_tensors
+    need_x, need_y = ctx.needs_input_grad
+    g = channels_last(g)
+    return (
+        products.dgrad(y, g, None, None, x.shape[2], x.shape[3]) if need_x else None,
+        products.fprop(x, g, None, None) if need_y else None,
+    )
+
+
+# --- eager: autograd functions around the bodies ---
+
+
+class _Dgrad(torch.autograd.Function):
+    forward = staticmethod(_dgrad_body)
+    setup_context = staticmethod(_save_operands)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Grads:
+        return _dgrad_backward(_EAGER, ctx, *grads)
+
+
+class _Fprop(torch.autograd.Function):
+    forward = staticmethod(_fprop_body)
+    setup_context = staticmethod(_save_operands)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Grads:
+        return _fprop_backward(_EAGER, ctx, *grads)
+
+
+class _Wgrad(torch.autograd.Function):
+    forward = staticmethod(_wgrad_body)
+    setup_context = staticmethod(_save_inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Grads:
+        return _wgrad_backward(_EAGER, ctx, *grads)
+
+
+_EAGER = _Products(_Dgrad.apply, _Fprop.apply, _Wgrad.apply)
+
+
+# --- compiled: operators of torch.library around the same ---
+
+
+# By the package's own name: a copy of it under another name can be loaded in the same process.
+_NAMESPACE = __name__.removesuffix(".autograd.products").replace(".", "_")
+
+
+def _operator(
+    name: str,
+    body: Callable[..., Tensor],
+    fake: Callable[..., Tensor],
+    save: Callable[..., None],
+    backward: Callable[..., Grads],
+) -> Callable[..., Tensor]:
+    operator = torch.library.custom_op(f"{_NAMESPACE}::{name}", body, mutates_args=())
+    operator.register_fake(fake)
+    operator.register_autograd(
+        lambda ctx, g: backward(_LIBRARY, ctx, g), setup_context=_unpacked(save)
+    )
+    return operator
+
+
+def _unpacked(save: Callable[..., None]) -> Callable[..., None]:
+    # The library calls by keyword.
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        save(ctx, inputs, output)
+
+    return setup_context
+
+
+_LIBRARY = _Products(
+    _operator("dgrad", _dgrad_body, _dgrad_fake, _save_operands, _dgrad_backward),
+    _operator("fprop", _fprop_body, _fprop_fake, _save_operands, _fprop_backward),
+    _operator("wgrad", _wgrad_body, _wgrad_fake, _save_inputs,
+              _wgrad_backward),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""What the fused kernels compute, in plain PyTorch: what they are held to."""
