@@ -33,7 +33,6 @@ import torch.nn.functional as F
 
 from benchmarks.comparison import (
     BAR_UPDATES,
-    Row,
     command_line,
     complete,
     identity,
@@ -43,7 +42,9 @@ from benchmarks.comparison import (
     run_command,
     updates,
 )
-from benchmarks.report import print_table, results_path
+from benchmarks.report import TableRow, print_table, results_path
+from gan.averaging import averaged_copy, decay, update
+from gan.classification import error_rate, label_alphabet, labels_of, predict
 from gan.config import Config, parse
 from gan.data.batches import Batches
 from gan.data.meaning import label_alphabet, labels_of
@@ -181,9 +182,9 @@ def fit_by_cross_entropy(
 
 def run(
     method: str, config: Config, prepared: Prepared, work: Path, device: torch.device, bar: Any
-) -> Row:
+) -> TableRow:
     """Train one classifier and test it; a row of the table."""
-    row: Row = {
+    row: TableRow = {
         "game": method,
         "seed": config.seed,
         "steps": config.train.steps,
@@ -211,7 +212,7 @@ def key_of(method: str, config: Config) -> str:
     return fingerprint({"method": method, "run": identity(config)})
 
 
-def table(rows: Sequence[Row]) -> list[Row]:
+def table(rows: Sequence[TableRow]) -> list[TableRow]:
     """Test errors in per cent, mean ± deviation over seeds: divergences by estimators, then others.
 
     The deviation is that of the population; what failed is counted, and left out of the mean.
@@ -226,12 +227,12 @@ def table(rows: Sequence[Row]) -> list[Row]:
             return f"–{lost}"
         return f"{np.mean(errors):.2f} ± {np.std(errors):.2f}{lost}"
 
-    lines: list[Row] = [
+    lines: list[TableRow] = [
         {"": divergence, **{each: cell(f"{divergence} {each}") for each in ESTIMATORS}}
         for divergence in DIVERGENCES
     ]
     # One number: there is nothing to estimate.
-    others: list[Row] = [
+    others: list[TableRow] = [
         {"": method, ESTIMATORS[0]: cell(method), ESTIMATORS[1]: ""}
         for method in (CROSS_ENTROPY, *CRITICS)
     ]

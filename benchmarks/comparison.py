@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.report import machine, write_csv
+from benchmarks.report import TableRow, machine, write_csv
 from gan.config import Config
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import ConfigError, UserError
@@ -33,7 +33,6 @@ BAR_UPDATES = 50  # a run
 # Of a row; all others are numbers.
 TEXTS = ("game", "config", "failed", "alarms")
 
-Row = dict[str, Any]
 Run = tuple[str, int]  # what is played, and the seed
 
 
@@ -158,10 +157,10 @@ def complete(
     path: Path,
     configs: Mapping[Run, Config],
     keys: Mapping[Run, str],
-    run: Callable[[str, Config, Any], Row],
+    run: Callable[[str, Config, Any], TableRow],
     device: torch.device,
     length: Callable[[str, Config], int] = lambda name, config: updates(config),
-) -> list[Row]:
+) -> list[TableRow]:
     """The rows of all runs: those that are at `path`, and the others as they finish.
 
     Args:
@@ -198,7 +197,7 @@ def complete(
     return [rows[each] for each in order]
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[TableRow]:
     """The rows that are there, numbers as numbers."""
     if not path.exists():
         return []
@@ -222,7 +221,7 @@ def _number(text: str) -> Any:
         return text
 
 
-def markdown(table: Iterable[Row]) -> str:
+def markdown(table: Iterable[TableRow]) -> str:
     """`table`, at least one row, as Markdown."""
     rows = list(table)
     names = list(rows[0])

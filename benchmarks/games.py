@@ -34,7 +34,6 @@ import torch
 from benchmarks import games_figures
 from benchmarks.comparison import (
     BAR_UPDATES,
-    Row,
     command_line,
     complete,
     identity,
@@ -43,8 +42,7 @@ from benchmarks.comparison import (
     prepared_data,
     run_command,
 )
-from benchmarks.report import print_table, results_path
-from gan import evaluation, judges
+from benchmarks.report import TableRow, print_table, results_path
 from gan.config import Config, parse
 from gan.data.meaning import toy_of
 from gan.data.prepared import Prepared
@@ -145,11 +143,11 @@ def judged(
     return found.metrics
 
 
-def run(game: str, config: Config, work: Path, device: torch.device, bar: Any) -> Row:
+def run(game: str, config: Config, work: Path, device: torch.device, bar: Any) -> TableRow:
     """Play one game with one seed and judge it; a row of the table."""
     prepared = prepared_data(config, work)
     key = fingerprint({"run": identity(config)})
-    row: Row = {
+    row: TableRow = {
         "game": game,
         "seed": config.seed,
         "rounds": config.train.steps,
@@ -191,32 +189,32 @@ def _keep(samples: Examples, path: Path) -> None:
     np.save(path, samples, allow_pickle=False)
 
 
-def means(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
+def means(rows: Sequence[TableRow], metrics: Sequence[str]) -> list[TableRow]:
     """One row a game: mean ± deviation over the seeds that did not fail."""
     table = []
     for game in dict.fromkeys(row["game"] for row in rows):
         seeds = [row for row in rows if row["game"] == game]
         whole = [row for row in seeds if not row["failed"]]
-        line: Row = {"game": game, "seeds": len(seeds), "rounds": seeds[0]["rounds"]}
+        line: TableRow = {"game": game, "seeds": len(seeds), "rounds": seeds[0]["rounds"]}
         if len(whole) < len(seeds):
             line["seeds"] = f"{len(whole)} of {len(seeds)}"
         for name in ("seconds", *metrics):
             values = [row[name] for row in whole if isinstance(row.get(name), int | float)]
-            line[name] = _spread(values)
+            line[name] = _mean_and_deviation(values)
         alarms = {alarm for row in whole for alarm in str(row.get("alarms", "")).split()}
         line["alarms"] = " ".join(sorted(alarms))
         table.append(line)
     return table
 
 
-def _spread(values: Sequence[float]) -> str:
+def _mean_and_deviation(values: Sequence[float]) -> str:
     if not values:
         return "–"
     mean, deviation = float(np.mean(values)), float(np.std(values))
     return f"{mean:.3g} ± {deviation:.2g}" if len(values) > 1 else f"{mean:.3g}"
 
 
-def report(rows: Sequence[Row], data: str, prepared: Prepared, path: Path, work: Path) -> None:
+def report(rows: Sequence[TableRow], data: str, prepared: Prepared, path: Path, work: Path) -> None:
     """Print the table; write it and the figures beside `path`."""
     table = means(rows, list(columns(prepared)))
     print_table(table)

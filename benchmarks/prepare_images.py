@@ -46,7 +46,7 @@ prepare(parse(DataConfig, values, "benchmark"), out, workers=int(workers), progr
 """
 
 
-class Measured(NamedTuple):
+class Cost(NamedTuple):
     """One run of `prepare`."""
 
     seconds: float
@@ -69,7 +69,7 @@ def make_images(folder: Path, count: int, kind: str, size: int) -> None:
         image.save(folder / name, kind, **({"quality": 90} if kind == "jpeg" else {}))
 
 
-def measure(path: Path, out: Path, size: int, workers: int) -> Measured:
+def measure(path: Path, out: Path, size: int, workers: int) -> Cost:
     """Run `prepare` once in processes of its own and watch them."""
     start = time.perf_counter()
     process = subprocess.Popen(
@@ -94,7 +94,7 @@ def measure(path: Path, out: Path, size: int, workers: int) -> Measured:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(process.returncode)
-    return Measured(seconds, usage.ru_maxrss * 1024, max(peak, usage.ru_maxrss * 1024))
+    return Cost(seconds, usage.ru_maxrss * 1024, max(peak, usage.ru_maxrss * 1024))
 
 
 def _resident(session: int) -> Iterator[int]:

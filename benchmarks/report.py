@@ -7,10 +7,10 @@ import io
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gan.files import write_bytes
 
@@ -22,7 +22,7 @@ PACKAGES = ("torch", "triton", "numpy", "pillow")
 # What decides how fast low precision is on a CPU.
 _CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
-Row = Mapping[str, object]
+TableRow = dict[str, Any]
 
 
 def machine(device: torch.device | None = None) -> dict[str, str]:
@@ -54,7 +54,7 @@ def results_path(name: str, device: torch.device | None = None) -> Path:
     return RESULTS / folder / f"{name}.csv"
 
 
-def write_csv(path: Path, rows: Sequence[Row], device: torch.device | None = None) -> None:
+def write_csv(path: Path, rows: Sequence[TableRow], device: torch.device | None = None) -> None:
     """Write `rows` with the machine's columns beside each, and say where."""
     described = machine(device)
     text = io.StringIO()
@@ -65,7 +65,7 @@ def write_csv(path: Path, rows: Sequence[Row], device: torch.device | None = Non
     print(f"written to {path}")
 
 
-def print_table(rows: Sequence[Row]) -> None:
+def print_table(rows: Sequence[TableRow]) -> None:
     """Print `rows` in aligned columns, numbers to the right."""
     columns = _columns(rows)
     cells = [[str(row.get(column, "")) for column in columns] for row in rows]
@@ -81,7 +81,7 @@ def print_table(rows: Sequence[Row]) -> None:
         print("  ".join(aligned).rstrip())
 
 
-def _columns(rows: Sequence[Row]) -> list[str]:
+def _columns(rows: Sequence[TableRow]) -> list[str]:
     """The keys of all rows, in the order in which they first appear."""
     return list(dict.fromkeys(key for row in rows for key in row))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.offline import Case
-from kernels.policy_gradient import launch, triton
+from kernels.policy_gradient import tiles, triton
 
 # The widths of a tile; numbers of categories in between run the same code.
 _CATEGORIES = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -27,7 +27,7 @@ def cases() -> list[Case]:
 
 
 def _categorical(categories: int, dtype: str) -> list[Case]:
-    tile = launch.tiling(_MANY_POSITIONS, categories)
+    tile = tiles.tiling(_MANY_POSITIONS, categories)
     found = []
     # As [B, …, V] and as [B, V, …]: the unit stride is a constant, as the launcher makes it.
     for layout, unit in (("last", "stride_v"), ("first", "stride_p")):
@@ -60,7 +60,7 @@ def _categorical(categories: int, dtype: str) -> list[Case]:
 
 def _bernoulli(dtype: str) -> list[Case]:
     sizes = tuple(each for each in _SIZES if each != "categories")
-    constants = {"stride_p": 1, "BLOCK_P": launch.bernoulli_block(_MANY_POSITIONS)}
+    constants = {"stride_p": 1, "BLOCK_P": tiles.bernoulli_block(_MANY_POSITIONS)}
     name = f"bernoulli {dtype}"
     strides = ("stride_b",)
     return [
@@ -131,6 +131,6 @@ def _case(
         pointers | dict.fromkeys(numbers, "i32"),
         constants,
         tuple(pointers),
-        num_warps=launch.WARPS,
+        num_warps=tiles.WARPS,
         fp_fusion=fp_fusion,
     )

@@ -254,7 +254,7 @@ class DiscreteConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """What each player minimises; the formulas are in `kernels.losses.terms`."""
+    """What each player minimises; the formulas are in `kernels.losses.definitions`."""
 
     discriminator: Literal[
         "gan",

@@ -23,7 +23,7 @@ def log_weights(logits: Tensor, divergence: str, output: str) -> Tensor:
     """The log weights of samples, w = (∂f*/∂T)(ν(F)): p/q where the discriminator is optimal.
 
     With the output activation `log_ratio` that is the logit itself. The rows are those of
-    `kernels.losses.terms`.
+    `kernels.losses.definitions`.
 
     Args:
         logits: F, of any shape, floating point.

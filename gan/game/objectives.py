@@ -22,7 +22,7 @@ SMALLEST = 1e-12
 
 @dataclass(frozen=True)
 class Game:
-    """Two losses over the discriminator's logits; the formulas are in `kernels.losses.terms`."""
+    """Two losses over the discriminator's logits; formulas: `kernels.losses.definitions`."""
 
     config: ObjectiveConfig
 

@@ -366,7 +366,7 @@ _CONV = register(
         ),
     )
 )
-_WGRAD = register(
+_WEIGHT_GRAD = register(
     Operator(
         "conv_transpose2d_weight_grad",
         _weight_grad_torch,

@@ -324,7 +324,7 @@ MAX_BLOCK_C = 128
 MAX_PROGRAMS = 1024
 
 
-class Tiling(NamedTuple):
+class MatrixTiles(NamedTuple):
     """How a matrix [rows, C] is cut into tiles, and its rows among the programs of a reduction."""
 
     block_m: int
@@ -334,11 +334,11 @@ class Tiling(NamedTuple):
     partials: int
 
 
-def tiling(rows: int, channels: int) -> Tiling:
+def tiling(rows: int, channels: int) -> MatrixTiles:
     """Tiles of some 2048 elements; at most some 1024 programs, each of the same number of rows."""
     block_c = min(_power_of_two(channels), MAX_BLOCK_C)
     block_m = TILE // block_c
     columns = _cdiv(channels, block_c)
     partials = max(1, min(_cdiv(rows, block_m), MAX_PROGRAMS // columns))
     rows_each = _cdiv(_cdiv(rows, partials), block_m) * block_m
-    return Tiling(block_m, block_c, columns, rows_each, _cdiv(rows, rows_each))
+    return MatrixTiles(block_m, block_c, columns, rows_each, _cdiv(rows, rows_each))

@@ -110,7 +110,7 @@ def _gradient(ctx: Any, incoming: Tensor) -> Tensor:
 # In eager the library's boundary costs more than a kernel: the functions above run there.
 
 # By the package's own name: a copy of it under another name can be loaded in the same process.
-NAMESPACE = __name__.replace(".", "_")
+NAMESPACE = __name__.removesuffix(".autograd").replace(".", "_")
 
 
 @torch.library.custom_op(f"{NAMESPACE}::sample", mutates_args=())

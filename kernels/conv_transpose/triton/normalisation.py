@@ -91,7 +91,7 @@ def moments_kernel(
         seen = (start - first).to(ACC)
         tile_mean = tl.sum(v, 0) / n
         deviation = tl.where(inside, v - tile_mean[None, :], 0.0)
-        # Chan's formula, as in `triton_statistics`, a tile after the other.
+        # Chan's formula, as in `statistics`, a tile after the other.
         difference = tile_mean - mean
         total = seen + n
         mean += difference * (n / total)

@@ -44,9 +44,9 @@ def probabilities(logits: torch.Tensor, dim: int) -> torch.Tensor:
     st.integers(0, 2**31),
     st.sampled_from([0, -1]),
 )
-def test_probabilities(categories, spread, seed, dim):
+def test_probabilities(categories, scale, seed, dim):
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(categories, generator=generator) * spread
+    logits = torch.randn(categories, generator=generator) * scale
     exact = logits.double().softmax(0)
     error = (probabilities(logits, dim) - exact).abs()
     assert (error <= 2e-9 + 3e-7 * exact).all()

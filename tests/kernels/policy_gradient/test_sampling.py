@@ -16,8 +16,8 @@ SEED = 20_250_101
 SHAPES = [(), (1,), (7,), (3, 5), (300,)]
 
 
-def logits_of(shape: tuple[int, ...], spread: float = 3.0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))) * spread
+def logits_of(shape: tuple[int, ...], scale: float = 3.0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))) * scale
 
 
 @pytest.mark.parametrize("categories", [1, 2, 3, 17, 65, 192, 256])
