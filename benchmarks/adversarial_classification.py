@@ -43,8 +43,6 @@ from benchmarks.comparison import (
     updates,
 )
 from benchmarks.report import TableRow, print_table, results_path
-from gan.averaging import averaged_copy, decay, update
-from gan.classification import error_rate, label_alphabet, labels_of, predict
 from gan.config import Config, parse
 from gan.data.batches import Batches
 from gan.data.meaning import label_alphabet, labels_of

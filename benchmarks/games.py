@@ -43,6 +43,7 @@ from benchmarks.comparison import (
     run_command,
 )
 from benchmarks.report import TableRow, print_table, results_path
+from gan import evaluation, judges
 from gan.config import Config, parse
 from gan.data.meaning import toy_of
 from gan.data.prepared import Prepared

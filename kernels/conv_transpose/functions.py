@@ -132,7 +132,7 @@ def conv_transpose2d_weight_grad(x: Tensor, grad: Tensor, impl: str = "auto") ->
             f"[{n}, Cout, {2 * h}, {2 * w}]"
         )
     _check_like_x(x, grad, "grad")
-    return _WGRAD.run(impl, x, grad)
+    return _WEIGHT_GRAD.run(impl, x, grad)
 
 
 def check_tensors(
