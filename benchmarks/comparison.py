@@ -20,13 +20,14 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.report import TableRow, machine, write_csv
+from gan.code import code_digest
 from gan.config import Config
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import ConfigError, UserError
 from gan.preparation.prepare import prepare
 from gan.training.history import HistoryRow
 from gan.training.snapshots import Snapshot
-from gan.training.state import code_digest, fingerprint, hold
+from gan.training.state import fingerprint, hold
 from gan.training.trainer import Interrupted, Trainer, trainer_of
 
 BAR_UPDATES = 50  # a run
@@ -149,8 +150,7 @@ class _Progress:
 
 @functools.cache
 def _code() -> str:
-    # All of it: what is imported so far depends on which runs have been played.
-    return code_digest(imported=(), whole=("gan", "kernels"))
+    return code_digest(["gan.training.trainer", "gan.evaluation", "gan.judges"])
 
 
 def complete(

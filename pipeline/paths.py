@@ -19,3 +19,4 @@ SNAPSHOTS = TRAINING / "snapshots"
 SAMPLES = Path("results/samples")
 EVALUATION = Path("results/evaluation")
 REPORT = Path("results/report")
+CODE = Path("results/code")

@@ -7,17 +7,20 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
+from gan.code import code_digest
 from gan.config import Config
 from gan.data import open_prepared
 from gan.files import write_bytes, write_json
 from gan.game.schedules import depends_on_total
 from gan.generators import save_generator
-from gan.models import load_family
 from gan.runtime import pick_device
 from gan.training import Interrupted, Trainer, trainer_of
 from gan.training.history import write_csv
 from gan.training.snapshots import optimum, snapshot_path, snapshot_steps
-from gan.training.state import DEFAULT_ROOT, RunState, code_digest, hold
+from gan.training.state import DEFAULT_ROOT, RunState, hold
+from pipeline.live import Live
 from pipeline.params import STOPPED, run_stage
 from pipeline.paths import GENERATOR, PREPARED, SNAPSHOTS, TRAIN_METRICS, TRAINING
 
@@ -36,9 +39,9 @@ def main(config: Config) -> None:
         ),
         "data": prepared.manifest.checksum,
     }
-    load_family(config.model.name)  # its code is part of what determines the result
-    # Not part of the provenance: an edited comment would change the published file.
-    identity = {**provenance, "code": code_digest()}
+    # Not part of the provenance: another version would change the published file.
+    code = code_digest(["pipeline.train"])
+    identity = {**provenance, "code": code, "torch": torch.__version__}
     about = {
         "data": prepared.manifest.source,
         "model": config.model.name,
@@ -47,8 +50,10 @@ def main(config: Config) -> None:
     }
     with hold(state_root(), identity, about) as state:
         trainer = trainer_of(config, prepared, device=device)
+        live = Live(state.folder / "live", prepared, config.train.sample_grid)
+        print(f"while it trains, {live.folder} has real.png, samples/ and history.csv")
         try:
-            trainer.run(state, config.runtime)
+            trainer.run(state, config.runtime, live)
         except Interrupted as stop:
             print(stop, file=sys.stderr)
             sys.exit(STOPPED)

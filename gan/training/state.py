@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import io
 import json
 import os
@@ -20,7 +19,7 @@ import pickle
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,35 +30,9 @@ from gan.errors import StateError
 from gan.files import write_bytes, write_json
 
 # Part of every fingerprint: a change in what a checkpoint holds starts runs afresh.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 KEPT_CHECKPOINTS = 2
 DEFAULT_ROOT = Path(".state")
-
-
-def code_digest(imported: Sequence[str] = ("gan",), whole: Sequence[str] = ("kernels",)) -> str:
-    """A digest of the source that a run's result depends on.
-
-    Part of the fingerprint, so that a run that was interrupted does not go on under edited code
-    and then pass for the work of either.
-
-    Args:
-        imported: packages of which those modules count that are imported so far; one that a run
-            imports later, the networks' for example, is to be imported before.
-        whole: packages of which every file counts. The operators' Triton modules are imported,
-            and their launch configurations read, when they are first called.
-    """
-    digest = hashlib.sha256(torch.__version__.encode())
-    for name in sorted(sys.modules):
-        file = getattr(sys.modules[name], "__file__", None)
-        if file is not None and name.partition(".")[0] in imported:
-            digest.update(name.encode())
-            digest.update(Path(file).read_bytes())
-    for package in whole:
-        for root in map(Path, importlib.import_module(package).__path__):
-            for path in sorted([*root.rglob("*.py"), *root.rglob("*.json")]):
-                digest.update(f"{package}/{path.relative_to(root)}".encode())
-                digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
@@ -211,6 +184,7 @@ def hold(
             "wait for it or end it, then try again"
         ) from None
     try:
+        _note_other_code(Path(root), folder, identity)
         # What a killed process left half-written.
         for leftover in folder.rglob(".*.tmp"):
             leftover.unlink(missing_ok=True)
@@ -221,6 +195,35 @@ def hold(
         yield RunState(folder)
     finally:
         lock.release()
+
+
+def _note_other_code(root: Path, folder: Path, identity: Mapping[str, Any]) -> None:
+    """Say that a run which goes by the same parameters and data is not gone on with, and why."""
+    if any(folder.glob("step-*.pt")):
+        return
+    own = _without_code(identity)
+    for file in root.glob("*/run.json"):
+        try:
+            other = _without_code(json.loads(file.read_text())["identity"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        state = RunState(file.parent)
+        checkpoints = sorted(file.parent.glob("step-*.pt"))
+        if other == own and checkpoints and state.finished_at is None and file.parent != folder:
+            step = int(checkpoints[-1].stem.removeprefix("step-"))
+            print(
+                f"note: {file.parent} holds step {step} of a run with these very parameters and "
+                "data, made by other code or another version of PyTorch: it is left alone, and "
+                "this run starts afresh. `python -m gan.state prune --all` removes it",
+                file=sys.stderr,
+            )
+
+
+def _without_code(identity: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: value for key, value in identity.items() if key not in ("code", "torch")}
+    # As JSON has it: the other one comes from a file.
+    found: dict[str, Any] = json.loads(json.dumps(values))
+    return found
 
 
 def _holder(folder: Path) -> str:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from gan.config import Config
-from pipeline import evaluate, judge, prepare, sample, train
+from pipeline import evaluate, judge, prepare, report, sample, train
 
-STAGES = (prepare, judge, train, sample, evaluate)
+STAGES = (prepare, judge, train, sample, evaluate, report)
 
 
 def run(config: Config) -> dict[str, bytes]:

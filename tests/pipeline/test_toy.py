@@ -38,8 +38,8 @@ def test_every_stage_runs_on_points_and_twice_to_the_same_bytes(toy: str):
     assert (samples.dtype, samples.shape) == (np.float32, (400, DIMENSIONS[toy]))
     pictures = [name for name in outs if name.endswith(".png")]
     assert {Path(name).name for name in pictures} == {
-        "curves.png", "game.png", "grid.png", "interpolation.png", "density.png",
-        "step-000000003.png", "step-000000005.png",
+        "curves.png", "game.png", "grid.png", "interpolation.png", "density.png", "real.png",
+        *(f"step-{step:09d}.png" for step in (0, 1, 2, 3, 5)),
         *(["classes.png"] if toy == "ring" else []),
     }  # fmt: skip
     assert all(Image.open(name).width > 300 for name in pictures)
@@ -57,8 +57,8 @@ def test_every_stage_runs_on_points_and_twice_to_the_same_bytes(toy: str):
 def test_a_longer_run_keeps_the_snapshots_of_the_shorter_one():
     run(configure("ring"))
     train.main(configure("ring", steps=7))
-    grids = sorted(path.stem for path in (paths.TRAINING / "samples").glob("*.png"))
-    assert [int(name[5:]) for name in grids] == [3, 6, 7]
+    kept = sorted(path.stem for path in paths.SNAPSHOTS.iterdir())
+    assert [int(name[5:]) for name in kept] == [0, 1, 2, 3, 6, 7]
 
 
 def test_the_density_of_other_points_is_refused():

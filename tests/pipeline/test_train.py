@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from gan.config import Config, parse
-from gan.errors import StateError
 from gan.preparation.prepare import prepare
 from gan.training.alarms import Alarm
 from gan.training.trainer import Trainer
@@ -32,24 +31,68 @@ def _prepared(workspace: Path) -> None:
     prepare(configure().data, paths.PREPARED, workers=0)
 
 
-def grids() -> list[int]:
-    return sorted(int(path.stem[5:]) for path in (paths.TRAINING / "samples").iterdir())
+def snapshots() -> list[int]:
+    return sorted(int(path.stem[5:]) for path in paths.SNAPSHOTS.iterdir())
 
 
 def test_the_outs_are_those_of_this_run_alone():
     train.main(configure(steps=9))
-    assert grids() == [4, 8, 9]
+    assert snapshots() == [0, 1, 2, 4, 8, 9]
     train.main(configure(steps=5))
-    assert grids() == [4, 5]
+    assert snapshots() == [0, 1, 2, 4, 5]
     assert (paths.TRAINING / "history.csv").read_text().splitlines()[-1].startswith("5,80,")
 
 
-def test_a_state_without_one_of_its_grids_is_refused_by_name():
+def test_a_state_without_one_of_its_snapshots_is_published_without_it(
+    capsys: pytest.CaptureFixture[str],
+):
     train.main(configure(steps=5))
-    (grid,) = Path(".state").glob("*/samples/step-000000004.png")
-    grid.unlink()
-    with pytest.raises(StateError, match=r"has lost a grid .*step-000000004.png.*prune --all"):
-        train.main(configure(steps=6))
+    (lost,) = Path(".state").glob("*/snapshots/step-000000004.safetensors")
+    lost.unlink()
+    train.main(configure(steps=6))
+    assert "warning: the snapshot of step 4 is lost" in capsys.readouterr().err
+    assert snapshots() == [0, 1, 2, 6]
+
+
+def test_the_run_can_be_watched_in_a_folder_that_is_named(capsys: pytest.CaptureFixture[str]):
+    train.main(configure(steps=5, record_every=2))
+    (live,) = Path(".state").glob("*/live")
+    assert str(live) in capsys.readouterr().out
+    pictures = {path.relative_to(live).as_posix() for path in live.rglob("*.png")}
+    steps = (0, 1, 2, 4, 5)
+    assert pictures == {"real.png", *(f"samples/step-{step:09d}.png" for step in steps)}
+    assert (live / "history.csv").read_text().splitlines()[-1].startswith("2,32,")
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("gan.figures.images.moment", broken)
+    train.main(configure(steps=5))
+    assert capsys.readouterr().err.count("no more pictures while training: no ink") == 1
+    assert paths.GENERATOR.exists()
+
+
+def test_a_run_of_other_code_is_named_and_left_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def stop(self: Trainer) -> None:
+        advance(self)
+        if self.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    advance = Trainer.advance
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Trainer, "advance", stop)
+        train.main(configure(steps=5))
+    monkeypatch.setattr(train, "code_digest", lambda modules: "other")
+    train.main(configure(steps=5))
+    said = capsys.readouterr().err
+    assert "holds step 3 of a run with these very parameters and data, made by other code" in said
+    assert len(list(Path(".state").glob("*/step-000000003.pt"))) == 1
 
 
 @pytest.mark.parametrize(("schedule", "states"), [("constant", 1), ("cosine", 2)])

@@ -1,0 +1,197 @@
+"""What of the project's source determines a result: the key of a stage, and of a run's state.
+
+A program depends on the modules that it imports, wherever the import stands, and of each on what
+is executed: comments, docstrings and the descriptions of parameters are left out, so that an edit
+of these changes no key. Everything is read from the files as text and nothing is imported, so that
+the answer is the same on every version of Python.
+
+What is found by name counts where a package looks up its own modules,
+`import_module(f"{__name__}.{name}")`: then all of them. What is imported by a name that stands
+elsewhere does not count. A package's `__getattr__` is for other programs and does not count either.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("gan", "kernels", "pipeline")
+# Not modules, but read by a package's own: launch configurations of GPUs.
+DATA_PATTERN = "*.json"
+
+
+def code_of(module: str, root: Path = ROOT) -> dict[str, str]:
+    """The files that the program `module` depends on, and a digest of what counts of each.
+
+    Args:
+        module: as `python -m` takes it, `pipeline.train` for example.
+        root: folder of the packages.
+
+    Raises:
+        ValueError: there is no such module.
+    """
+    start = _file(module, root)
+    if start is None:
+        raise ValueError(f"there is no module {module} below {root}")
+    todo, found = [start], dict[str, str]()
+    while todo:
+        file = todo.pop()
+        name = file.relative_to(root).as_posix()
+        if name in found:
+            continue
+        found[name], imported = _read(file, root, file.stat().st_mtime_ns)
+        todo += imported
+    for package in {name.partition("/")[0] for name in found}:
+        for file in sorted((root / package).rglob(DATA_PATTERN)):
+            found[file.relative_to(root).as_posix()] = _digest(file.read_bytes())
+    return dict(sorted(found.items()))
+
+
+def code_digest(modules: Iterable[str], root: Path = ROOT) -> str:
+    """One digest for what several programs depend on; see `code_of`."""
+    together = {name: value for module in modules for name, value in code_of(module, root).items()}
+    return _digest(repr(sorted(together.items())).encode())
+
+
+@functools.cache  # programs share most of their modules
+def _read(file: Path, root: Path, modified: int) -> tuple[str, tuple[Path, ...]]:
+    """The digest of a module as it was `modified`, and the files that it imports."""
+    source = file.read_bytes()
+    tree = ast.parse(source)
+    return _digest(significant(source, tree)), tuple(_imports(tree, file, root))
+
+
+def significant(source: bytes, tree: ast.Module | None = None) -> bytes:
+    """`source` without comments, docstrings, descriptions of fields and empty lines.
+
+    Args:
+        source: of a module, UTF-8.
+        tree: of the same, where it has been parsed already.
+    """
+    tree = ast.parse(source) if tree is None else tree
+    lines = source.splitlines()
+    strings: dict[int, list[tuple[int, int]]] = {}  # by line: where text stands, in bytes
+    left_out: list[tuple[tuple[int, int], tuple[int, int]]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr | ast.Constant):
+            assert node.end_lineno is not None
+            assert node.end_col_offset is not None
+            for number in range(node.lineno, node.end_lineno + 1):
+                first = node.col_offset if number == node.lineno else 0
+                last = node.end_col_offset if number == node.end_lineno else len(lines[number - 1])
+                strings.setdefault(number, []).append((first, last))
+        for part in _of_no_effect(node):
+            assert part.end_lineno is not None
+            assert part.end_col_offset is not None
+            left_out.append(
+                ((part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset))
+            )
+    kept = [_without_comment(line, strings.get(number, [])) for number, line in enumerate(lines, 1)]
+    # From the end, so that places before stay where they are.
+    for (first, start), (last, end) in sorted(left_out, reverse=True):
+        tail = kept[last - 1][end:]
+        kept[first - 1 : last] = [kept[first - 1][:start] + tail] + [b""] * (last - first)
+    return b"\n".join(line.rstrip() for line in kept if line.strip())
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
+
+
+def _of_no_effect(node: ast.AST) -> Iterator[ast.expr]:
+    """What below `node` is for readers alone: its docstring, or the description of a field."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        first = node.body[0] if node.body else None
+        if isinstance(first, ast.Expr) and _is_text(first.value):
+            yield first.value
+    elif isinstance(node, ast.Call) and _called(node) == "Field":
+        for keyword in node.keywords:
+            if keyword.arg == "description":
+                yield keyword.value
+
+
+def _without_comment(line: bytes, strings: list[tuple[int, int]]) -> bytes:
+    place = line.find(b"#")
+    while place >= 0:
+        if not any(first <= place < last for first, last in strings):
+            return line[:place]
+        place = line.find(b"#", place + 1)
+    return line
+
+
+def _imports(tree: ast.Module, file: Path, root: Path) -> Iterator[Path]:
+    """Files of the project's modules that a module imports."""
+    package = file.relative_to(root).parent.parts  # of a module as of a package's __init__
+    for node in _executed(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and _looks_up_its_own(node):
+            yield from sorted(file.parent.glob("*.py"))
+            continue
+        else:
+            continue
+        for name in names:
+            # Importing a.b imports a as well.
+            for depth in range(name.count(".") + 1):
+                found = _file(name.rsplit(".", depth)[0], root)
+                if found is not None:
+                    yield found
+
+
+def _executed(tree: ast.Module) -> Iterator[ast.AST]:
+    """All nodes but those of blocks that do not run when a stage does."""
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        if (
+            isinstance(node, ast.If)
+            and isinstance(node.test, ast.Name)
+            and node.test.id == "TYPE_CHECKING"
+        ):
+            todo += node.orelse
+            continue
+        if isinstance(node, ast.FunctionDef) and node.name == "__getattr__" and node in tree.body:
+            continue
+        yield node
+        todo += ast.iter_child_nodes(node)
+
+
+def _looks_up_its_own(call: ast.Call) -> bool:
+    """Whether a call is `import_module(f"{__name__}.…")`."""
+    return (
+        _called(call) == "import_module"
+        and bool(call.args)
+        and isinstance(call.args[0], ast.JoinedStr)
+        and isinstance(call.args[0].values[0], ast.FormattedValue)
+        and isinstance(call.args[0].values[0].value, ast.Name)
+        and call.args[0].values[0].value.id == "__name__"
+    )
+
+
+def _called(call: ast.Call) -> str:
+    """The last part of the name of what is called, or nothing."""
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr
+    return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def _file(module: str, root: Path) -> Path | None:
+    if module.partition(".")[0] not in PACKAGES:
+        return None
+    base = root / Path(*module.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
