@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import sys
 
-import numpy as np
-import torch
-
 from gan import evaluation, judges
+from gan.array_file import write_arrays
 from gan.config import Config
 from gan.data import open_prepared
-from gan.evaluation.found import FILE_KIND, FORMAT_VERSION, write_table
+from gan.evaluation.found import write_table
 from gan.files import write_json
 from gan.generators.samples_file import read_samples
 from gan.runtime import pick_device
-from gan.tensor_file import write_tensors
 from pipeline.params import run_stage
 from pipeline.paths import EVALUATE_METRICS, EVALUATION, JUDGE, PREPARED, SAMPLES
 
@@ -29,11 +26,7 @@ def main(config: Config) -> None:
     write_json(EVALUATE_METRICS, found.metrics)
     for name, table in found.tables.items():
         write_table(table, EVALUATION / f"{name}.csv")
-    shown = {key: torch.from_numpy(np.array(values)) for key, values in found.shown.items()}
-    write_tensors(
-        EVALUATION / "shown.safetensors", shown, kind=FILE_KIND, version=FORMAT_VERSION,
-        description={},
-    )  # fmt: skip
+    write_arrays(found.shown, EVALUATION / "shown.safetensors")
     print(found.summary, file=sys.stderr)
 
 

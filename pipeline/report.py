@@ -7,12 +7,11 @@ import csv
 import numpy as np
 
 from gan import figures
+from gan.array_file import read_arrays
 from gan.config import Config
 from gan.data import open_prepared
-from gan.evaluation.found import FILE_KIND, FORMAT_VERSION
 from gan.figures.history import curves
 from gan.generators.samples_file import read_samples
-from gan.tensor_file import read_tensors
 from gan.training.snapshots import load_snapshots
 from pipeline.params import run_stage
 from pipeline.paths import EVALUATION, PREPARED, REPORT, SAMPLES, SNAPSHOTS, TRAINING
@@ -35,11 +34,8 @@ def main(config: Config) -> None:
     if (SAMPLES / "interpolation.npy").exists():
         between = np.load(SAMPLES / "interpolation.npy", allow_pickle=False)
         draw.between(between, prepared, REPORT)
-    _, shown = read_tensors(
-        EVALUATION / "shown.safetensors", kind=FILE_KIND, version=FORMAT_VERSION, device="cpu"
-    )
-    arrays = {key: value.numpy() for key, value in shown.items()}
-    draw.evaluation(arrays, samples.array, prepared, REPORT)
+    shown = read_arrays(EVALUATION / "shown.safetensors")
+    draw.evaluation(shown, samples.array, prepared, REPORT)
 
 
 if __name__ == "__main__":

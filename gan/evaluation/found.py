@@ -14,10 +14,6 @@ import numpy.typing as npt
 from gan.files import write_bytes
 from gan.metrics.as_json import Metrics
 
-# Of the file that holds what is shown.
-FILE_KIND = "evaluation"
-FORMAT_VERSION = 1
-
 # Name of a column to its values.
 Table = Mapping[str, Sequence[object]]
 

@@ -204,11 +204,13 @@ class Trainer:
         if resumed is not None:
             self.load_state_dict(resumed[1])
         steps = set(snapshot_steps(train.steps, train.sample_every))
-        saved_at = recorded_at = started_at = time.monotonic()
+        saved_at = recorded_at = time.monotonic()
         recorded = started = self.step
+        looked_on = 0.0  # seconds that snapshots took
         raised: set[str] = set()
         if self.step == 0:
             self._keep_snapshot(state, watcher)
+        started_at = time.monotonic()
         with (
             _stop_request() as stop_requested,
             tqdm(
@@ -229,11 +231,12 @@ class Trainer:
                     if watcher is not None:
                         watcher.rows(self.history, self.players.measures)
                 if self.step in steps:
-                    self._keep_snapshot(state, watcher)
+                    looked_on += self._keep_snapshot(state, watcher)
                     if progress and self.step % train.sample_every == 0:
                         raised = self._raise_alarms(raised)
                 if progress and self.step - started == EXPECTED_AFTER:
-                    self._say_how_long((time.monotonic() - started_at) / EXPECTED_AFTER)
+                    seconds = time.monotonic() - started_at - looked_on
+                    self._say_how_long(seconds / EXPECTED_AFTER)
                 if progress and self.step % runtime.progress_every == 0:
                     bar.set_postfix_str(self._summary(bar.format_dict), refresh=False)
                 bar.update()
@@ -250,11 +253,14 @@ class Trainer:
         if not snapshot_path(state.snapshots, self.step).exists():
             self._keep_snapshot(state, watcher)
 
-    def _keep_snapshot(self, state: RunState, watcher: Watcher | None) -> None:
+    def _keep_snapshot(self, state: RunState, watcher: Watcher | None) -> float:
+        """Write a snapshot into the state, and show it; how long that took, in seconds."""
+        started = time.monotonic()
         snapshot = self.snapshot()
         save_snapshot(snapshot, snapshot_path(state.snapshots, self.step))
         if watcher is not None:
             watcher.snapshot(snapshot)
+        return time.monotonic() - started
 
     def _say_how_long(self, seconds: float) -> None:
         """Say how long the steps that are left will take, at `seconds` each."""

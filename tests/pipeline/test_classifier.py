@@ -12,7 +12,7 @@ from PIL import Image
 from gan.config import Config, parse
 from gan.errors import ConfigError, DataError, UserError
 from gan.generators.published import load_generator
-from gan.symbols import Alphabet
+from gan.symbols import ClassNames
 from pipeline import evaluate, paths, prepare, sample, train
 from tests.pipeline.stages import run
 
@@ -59,11 +59,11 @@ def draw(folder: str, classes: tuple[str, ...]) -> None:
 def test_every_stage_runs_and_twice_to_the_same_bytes():
     outs = run(configure())
     classifier = load_generator(paths.GENERATOR)
-    assert classifier.alphabet == Alphabet(labels=("blue", "green", "red"))
+    assert classifier.alphabet == ClassNames(("blue", "green", "red"))
     probabilities = np.load(paths.SAMPLES / "samples.npy")
     metrics = json.loads(paths.EVALUATE_METRICS.read_text())
     assert probabilities.shape == (metrics["protocol"]["test_images"], 3)
-    with (paths.SAMPLES / "predictions.csv").open() as file:
+    with (paths.EVALUATION / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     wrong = sum(row["label"] != row["predicted"] for row in rows)
     assert metrics["error"]["value"] == pytest.approx(wrong / len(rows), abs=1e-5)
@@ -72,7 +72,8 @@ def test_every_stage_runs_and_twice_to_the_same_bytes():
     assert metrics["error"]["judge"] < 0.1
     pictures = {name for name in outs if name.endswith(".png")}
     assert {Path(name).name for name in pictures} == {
-        "confusion.png", "curves.png", "grid.png", "step-000000050.png", "step-000000080.png"
+        "confusion.png", "curves.png", "grid.png", "real.png",
+        *(f"step-{step:09d}.png" for step in (0, 1, 2, 5, 10, 20, 50, 80)),
     }  # fmt: skip
     assert run(configure()) == outs
 

@@ -1,110 +1,50 @@
 """`dvc.yaml` held against the code: dependencies, parameters and outs are what the stages use."""
 
 import ast
-import functools
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from gan.code import PACKAGES, code_of
 from gan.config import Config
-from pipeline import paths
+from pipeline import code, paths
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("gan", "kernels", "pipeline")
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
-def module_file(name: str) -> Path | None:
-    base = ROOT / Path(*name.split("."))
-    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-        if candidate.is_file():
-            return candidate.relative_to(ROOT)
-    return None
+def test_every_stage_depends_on_its_code_and_on_no_source():
+    assert set(STAGES) == {"code", *code.STAGES}
+    assert STAGES["code"]["deps"] == list(PACKAGES)
+    for stage in code.STAGES:
+        deps = STAGES[stage]["deps"]
+        assert [dep for dep in deps if dep.startswith(str(paths.CODE))] == [
+            f"{paths.CODE}/{stage}.json"
+        ]
+        assert not [dep for dep in deps if dep.startswith(PACKAGES)]
 
 
-@functools.cache
-def imported(file: Path) -> frozenset[str]:
-    """Names of the project's modules that `file` imports, anywhere in it."""
-    package = file.parent.parts  # for a module as for a package's __init__
-    found = set()
-    tree = ast.parse((ROOT / file).read_text())
-    # Blocks that do not run when the module is imported.
-    aside = {
-        id(node)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If)
-        and ast.unparse(block.test) in {"TYPE_CHECKING", "__name__ == '__main__'"}
-        for node in ast.walk(block)
-    }
-    for node in ast.walk(tree):
-        if id(node) in aside:
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
-            module = ".".join(part for part in (base, node.module) if part)
-            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-    # Importing a.b imports a as well.
-    found |= {name.rsplit(".", depth)[0] for name in found for depth in range(name.count(".") + 1)}
-    return frozenset(name for name in found if name.partition(".")[0] in PACKAGES)
-
-
-# Chosen by name at run time, out of sight of the imports: every module of the folder counts.
-CHOSEN_BY_NAME = {
-    "gan/models/__init__.py": "gan/models",
-    "gan/preparation/prepare.py": "gan/data/sources",
-}
-# `gan.load_generator` is for other programs; stages import what they need by its own name.
-LAZY = {"gan/__init__.py"}
-
-
-def closure(start: Path) -> set[str]:
-    todo, seen = [start], set()
-    while todo:
-        file = todo.pop()
-        if str(file) in seen:
-            continue
-        seen.add(str(file))
-        if str(file) in CHOSEN_BY_NAME:
-            folder = ROOT / CHOSEN_BY_NAME[str(file)]
-            todo += [each.relative_to(ROOT) for each in folder.glob("*.py")]
-        if str(file) not in LAZY:
-            files = (module_file(name) for name in imported(file))
-            todo += [each for each in files if each is not None]
-    return seen
-
-
-def code_deps(stage: str) -> set[str]:
-    found = set()
-    for dep in STAGES[stage]["deps"]:
-        path = ROOT / dep
-        if dep.startswith(PACKAGES):
-            if path.is_dir():
-                found |= {str(each.relative_to(ROOT)) for each in path.rglob("*.py")}
-            else:
-                assert path.is_file(), f"{stage} depends on {dep}, which is not there"
-                found.add(dep)
-    return found
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_code_dependencies_are_exactly_the_imports(stage: str):
-    # Package markers without code of their own cannot change a result.
-    markers = (path for package in PACKAGES for path in (ROOT / package).rglob("__init__.py"))
-    empty = {str(path.relative_to(ROOT)) for path in markers if only_text(path)}
-    wanted = closure(Path(f"pipeline/{stage}.py")) - empty - LAZY
-    assert sorted(code_deps(stage) - empty) == sorted(wanted)
-
-
-def only_text(path: Path) -> bool:
-    """Whether a module holds nothing but its docstring and __future__ imports."""
-    return all(
-        (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-        or (isinstance(node, ast.ImportFrom) and node.module == "__future__")
-        for node in ast.parse(path.read_text()).body
+@pytest.mark.parametrize("stage", code.STAGES)
+def test_what_a_stage_imports_is_part_of_its_key(stage: str):
+    """Held against Python itself: what is in `sys.modules` once everything is imported."""
+    names = [name for name in code_of(f"pipeline.{stage}") if name.endswith(".py")]
+    modules = [
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in names
+    ]
+    program = (
+        "import importlib, json, sys\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        "print(json.dumps([name for name in sys.modules if name.partition('.')[0] in "
+        f"{PACKAGES!r}]))"
     )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert sorted(set(json.loads(done.stdout)) - set(modules)) == []
 
 
 def keys(values: dict, prefix: str = "") -> list[str]:
@@ -124,10 +64,11 @@ def test_params_file_as_committed_has_the_defaults(committed_params: str):
     assert YAML(typ="safe", pure=True).load(committed_params) == Config().model_dump()
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", code.STAGES)
 def test_stages_list_sections_and_never_the_runtime(stage: str):
     listed = {name for name in STAGES[stage]["params"] if "." not in name}
     assert listed <= set(Config.model_fields)
+    named = {name.partition(".")[0] for name in STAGES[stage]["params"]}
     assert "runtime" not in listed
     used = {
         node.attr
@@ -137,14 +78,14 @@ def test_stages_list_sections_and_never_the_runtime(stage: str):
         and node.value.id == "config"
     }
     sections = used & set(Config.model_fields) - {"runtime"}
-    assert sections <= listed
+    assert sections <= named
     # A trainer is given the whole configuration and says which sections it reads.
     assert listed - sections <= (
         {"seed", "model", "objective", "train"} if stage == "train" else set()
     )
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["prepare", "judge", "train", "sample", "evaluate"])
 def test_keys_that_the_run_cache_leaves_out_are_listed_by_themselves(stage: str):
     """DVC hashes its lock without `size` and `nfiles`, wherever they stand: parameters, too."""
     listed = set(STAGES[stage]["params"])
@@ -168,7 +109,7 @@ def test_outs_are_the_pipelines_paths():
     assert outs == {
         str(getattr(paths, name))
         for name in (
-            "PREPARED", "JUDGE", "GENERATOR", "TRAINING", "SAMPLES", "EVALUATION",
+            "PREPARED", "JUDGE", "GENERATOR", "TRAINING", "SAMPLES", "EVALUATION", "REPORT", "CODE",
             "JUDGE_METRICS", "TRAIN_METRICS", "EVALUATE_METRICS",
         )
     }  # fmt: skip

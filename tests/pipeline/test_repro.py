@@ -15,7 +15,8 @@ from benchmarks.kill_and_resume import OUTS, Workspace, differences
 # The tests share workspaces: with several workers `--dist loadfile` keeps them on one.
 pytestmark = pytest.mark.slow
 
-STAGES = ("prepare", "judge", "train", "sample", "evaluate")
+STAGES = ("code", "prepare", "judge", "train", "sample", "evaluate", "report")
+AFTER_TRAINING = ["sample", "evaluate", "report"]
 STEPS, MORE_STEPS = 300, 350
 TINY = (
     "data.size=8",
@@ -44,6 +45,8 @@ TINY = (
     "runtime.device=cpu",
     "runtime.workers=0",
 )
+SNAPSHOTS = (0, 1, 2, 5, 10, 20, 50, 100, 125, 250, STEPS)
+PICTURES = ("classes", "curves", "grid", "interpolation", "nearest", "real")
 OF_TRAINING = ("models/generator.safetensors", "results/training/", "metrics/train.json")
 
 
@@ -150,15 +153,16 @@ def test_everything_is_there_and_a_second_time_nothing_runs(own: Workspace):
             "metrics/train.json",
             "models/generator.safetensors",
             "models/judge.safetensors",
+            *(f"results/code/{stage}.json" for stage in STAGES[1:]),
             "results/evaluation/classes.csv",
-            "results/evaluation/classes.png",
-            "results/evaluation/nearest.png",
-            "results/samples/grid.png",
-            "results/samples/interpolation.png",
+            "results/evaluation/shown.safetensors",
+            *(f"results/report/{name}.png" for name in PICTURES),
+            *(f"results/report/samples/step-{step:09d}.png" for step in SNAPSHOTS),
+            "results/samples/interpolation.npy",
+            "results/samples/samples.json",
             "results/samples/samples.npy",
-            "results/training/curves.png",
             "results/training/history.csv",
-            *(f"results/training/samples/step-{step:09d}.png" for step in (125, 250, STEPS)),
+            *(f"results/training/snapshots/step-{step:09d}.safetensors" for step in SNAPSHOTS),
         ]
     )
     again = own.dvc("repro")
@@ -194,31 +198,37 @@ def test_a_parameter_touches_the_stages_that_use_it(
 
 
 @pytest.mark.parametrize(
-    ("module", "stages"),
+    ("module", "line", "stages"),
     [
-        ("gan/config/sections.py", list(STAGES)),
-        ("gan/data/sources/idx.py", ["prepare"]),  # in a folder
-        ("gan/models/dcgan.py", ["train", "sample", "evaluate"]),
-        ("pipeline/preset.py", []),
+        ("gan/config/sections.py", "EDITED = 1", list(STAGES[1:])),
+        ("gan/config/sections.py", "# edited", []),
+        ("gan/preparation/sources/idx.py", "EDITED = 1", ["prepare"]),  # found by name
+        ("gan/models/dcgan.py", "EDITED = 1", ["train", "sample", "evaluate", "report"]),
+        ("gan/figures/canvas.py", "EDITED = 1", ["report"]),
+        ("gan/judges/text.py", '"""Edited."""', ["judge", "evaluate"]),  # not a docstring there
+        ("pipeline/preset.py", "EDITED = 1", []),
     ],
-)  # that every stage depends on exactly what it imports is checked in test_dvc_yaml
+)  # that every stage depends on exactly what it imports is checked in test_code
 def test_a_module_touches_the_stages_that_import_it(
-    edited: Workspace, module: str, stages: list[str]
+    edited: Workspace, module: str, line: str, stages: list[str]
 ):
     def edit() -> None:
         with (edited.folder / module).open("a") as source:
-            source.write("# edited\n")
+            source.write(f"{line}\n")
+        assert stale(edited) == ["code"]
+        assert ran(edited.dvc("repro", "code")) == ["code"]
 
     assert stale_after(edited, module, edit) == stages
+    edited.dvc("repro", "code")
 
 
 def test_what_comes_after_runs_only_when_its_input_changed(own: Workspace):
     outs = own.digests()
     put(own, {"sample.grid": 3})
-    assert ran(own.dvc("repro")) == ["sample"]  # other figures, but the same samples to judge
-    assert differences(outs, own.digests()) == ["results/samples/grid.png"]
+    assert ran(own.dvc("repro")) == ["sample", "report"]  # the same samples to judge
+    assert differences(outs, own.digests()) == ["results/report/grid.png"]
     put(own, {"judge.seed": 1})
-    assert ran(own.dvc("repro")) == ["judge", "evaluate"]
+    assert ran(own.dvc("repro")) == ["judge", "evaluate", "report"]
 
 
 def test_images_of_another_size_are_those_of_that_size(own: Workspace):
@@ -233,7 +243,7 @@ def test_images_of_another_size_are_those_of_that_size(own: Workspace):
 def test_a_run_seen_before_comes_from_the_cache(own: Workspace):
     outs, states = own.digests(), own.checkpoints()
     put(own, {"train.betas": [0.4, 0.9]})
-    assert ran(own.dvc("repro")) == ["train", "sample", "evaluate"]
+    assert ran(own.dvc("repro")) == ["train", *AFTER_TRAINING]
     assert set(differences(outs, own.digests())) >= {
         "models/generator.safetensors",
         "results/samples/samples.npy",
@@ -247,7 +257,7 @@ def test_a_run_seen_before_comes_from_the_cache(own: Workspace):
     put(own, {"train.betas": [0.5, 0.999]})
     back = own.dvc("repro")
     assert ran(back) == []
-    assert re.findall(r"Stage '(\w+)' is cached", back) == ["train", "sample", "evaluate"]
+    assert re.findall(r"Stage '(\w+)' is cached", back) == ["train", *AFTER_TRAINING]
     assert own.digests() == outs
     assert own.checkpoints() == []
 
@@ -272,7 +282,7 @@ def test_a_stopped_and_a_killed_run_end_in_the_same_bytes(
     assert not (victim.folder / "models/generator.safetensors").exists()
 
     said = victim.dvc("repro")
-    assert ran(said) == ["train", "sample", "evaluate"]
+    assert ran(said) == ["train", *AFTER_TRAINING]
     assert f"resumed at {reached}" in said
     assert differences(finished.digests(), victim.digests()) == []
 
@@ -317,7 +327,7 @@ def test_bad_parameters_are_named_and_leave_nothing_half_done(
 def test_an_experiment_keeps_comments_and_goes_on_from_the_state(own: Workspace, longer: Workspace):
     before = (own.folder / "params.yaml").read_text()
     said = own.dvc("exp", "run", "-S", f"train.steps={MORE_STEPS}", "--name", "more")
-    assert ran(said) == ["train", "sample", "evaluate"]
+    assert ran(said) == ["train", *AFTER_TRAINING]
     assert f"resumed at {STEPS}" in said
     assert differences(of_training(longer), of_training(own)) == []
     after = (own.folder / "params.yaml").read_text()
@@ -330,7 +340,7 @@ def test_a_temporary_experiment_shares_the_states(own: Workspace, longer: Worksp
     outs = own.digests()
     put(own, {"train.steps": MORE_STEPS})
     said = own.dvc("exp", "run", "--temp", "--name", "aside")
-    assert ran(said) == ["train", "sample", "evaluate"]
+    assert ran(said) == ["train", *AFTER_TRAINING]
     assert f"resumed at {STEPS}" in said
     assert own.digests() == outs  # the workspace is as it was
     assert newest_step(own) == MORE_STEPS

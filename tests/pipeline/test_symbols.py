@@ -11,6 +11,8 @@ from PIL import Image
 from gan.config import Config, parse
 from gan.errors import StateError
 from gan.generators.published import load_generator
+from gan.generators.samples_file import write_samples
+from gan.symbols import Characters, Colours
 from pipeline import evaluate, judge, paths, prepare
 from tests.pipeline.stages import run
 
@@ -76,16 +78,15 @@ def test_every_stage_runs_on_images_of_symbols(kind: str, channels: int, colours
     samples = np.load(paths.SAMPLES / "samples.npy")
     assert (samples.dtype, samples.shape) == (np.uint8, (250, channels, 8, 8))
     alphabet = load_generator(paths.GENERATOR).alphabet
-    assert alphabet is not None
-    assert alphabet.colours is not None
-    assert len(alphabet.colours) == colours
+    assert isinstance(alphabet, Colours)
+    assert alphabet.size == colours
     found = {tuple(pixel) for pixel in np.moveaxis(samples, 1, -1).reshape(-1, channels).tolist()}
-    assert found <= set(alphabet.colours)
+    assert found <= set(alphabet.values)
     assert len(found) > 1
     pictures = {Path(name).name for name in outs if name.endswith(".png")}
     assert pictures == {
-        "curves.png", "grid.png", "interpolation.png", "nearest.png",
-        "step-000000003.png", "step-000000005.png",
+        "curves.png", "grid.png", "interpolation.png", "nearest.png", "real.png",
+        *(f"step-{step:09d}.png" for step in (0, 1, 2, 3, 5)),
         *([] if kind == "palette" else ["classes.png"]),
     }  # fmt: skip
     metrics = json.loads(paths.EVALUATE_METRICS.read_text())
@@ -104,14 +105,14 @@ def test_every_stage_runs_on_texts_and_twice_to_the_same_bytes(kind: str):
     samples = np.load(paths.SAMPLES / "samples.npy")
     assert (samples.dtype, samples.shape) == (np.uint8, (250, 12))
     alphabet = load_generator(paths.GENERATOR).alphabet
-    assert alphabet is not None
-    texts = (paths.SAMPLES / "samples.txt").read_text().split("\n")
+    assert isinstance(alphabet, Characters)
+    texts = (paths.REPORT / "samples.txt").read_text().split("\n")
     assert texts.pop() == ""
-    assert [text.replace("↵", "\n") for text in texts] == alphabet.decode_text(samples)
+    assert [text.replace("↵", "\n") for text in texts] == alphabet.decode(samples)
     pictures = {name for name in outs if name.endswith(".png")}
     assert {Path(name).name for name in pictures} == {
-        "curves.png", "grid.png", "interpolation.png", "ngrams.png",
-        "step-000000003.png", "step-000000005.png",
+        "curves.png", "grid.png", "interpolation.png", "ngrams.png", "real.png",
+        *(f"step-{step:09d}.png" for step in (0, 1, 2, 3, 5)),
     }  # fmt: skip
     assert all(Image.open(name).width > 300 for name in pictures)
     metrics = json.loads(paths.EVALUATE_METRICS.read_text())
@@ -133,7 +134,7 @@ def test_the_judge_of_images_is_refused_for_texts():
     prepare.main(config)
     judge.main(config)
     prepare.main(configure("lines"))
-    (paths.SAMPLES).mkdir(parents=True)
-    np.save(paths.SAMPLES / "samples.npy", np.zeros((20, 12), np.uint8))
+    symbols = np.zeros((20, 12), np.uint8)
+    write_samples(paths.SAMPLES, "text", symbols.shape, "|u1", [symbols])
     with pytest.raises(StateError, match="found the kind 'classifier', expected 'n-grams'"):
         evaluate.main(configure("lines"))
