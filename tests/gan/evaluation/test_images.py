@@ -9,7 +9,8 @@ import torch
 from gan.config import EvaluateConfig, JudgeConfig
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import UserError
-from gan.evaluation.images import Evaluation, evaluate
+from gan.evaluation import Evaluation
+from gan.evaluation.images import evaluate
 from gan.judges.images import Judge, fit_judge
 from gan.metrics.frechet_distance import frechet_distance
 from gan.metrics.moments import moments
@@ -136,8 +137,8 @@ def test_a_generator_that_copies_shows(labelled: Judged):
     assert memory["share_nearer_to_training"] == 1
     # It covers everything, so the other metrics are delighted.
     assert found.metrics["recall"]["value"] == 1
-    assert (found.nearest.distances[:, 0] == 0).all()
-    assert found.nearest.indices.shape == (10, 3)
+    assert (found.shown["nearest.distances"][:, 0] == 0).all()
+    assert found.shown["nearest.indices"].shape == (10, 3)
 
 
 def values(metrics: dict) -> Iterator[object]:
@@ -159,11 +160,23 @@ def test_the_result_is_json_with_its_protocol(honest: Evaluation, labelled: Judg
     assert protocol["extractor"] == "judge, classifier"
     assert protocol["extractor_checksum"] == labelled[1].checksum
     assert protocol["data_checksum"] == labelled[0].manifest.checksum
-    assert honest.class_shares is not None
     assert list(honest.metrics["classes"]["share"].values()) == pytest.approx(
-        honest.class_shares["samples"], rel=1e-5
+        honest.shown["shares.samples"], rel=1e-5
     )
-    assert honest.class_shares["training"] == pytest.approx([1 / 3] * 3, abs=0.1)
+    assert honest.shown["shares.training"] == pytest.approx([1 / 3] * 3, abs=0.1)
+    assert honest.tables["classes"] == {
+        "class": ["top", "middle", "bottom"],
+        "samples": honest.shown["shares.samples"].tolist(),
+        "training": honest.shown["shares.training"].tolist(),
+    }
+
+
+def test_the_summary_names_what_one_looks_at_first(honest: Evaluation, unlabelled: Judged):
+    fd = honest.metrics["fd"]
+    expected = f"Fréchet distance {fd['value']:.2f} (real against real {fd['floor']:.2f}), "
+    assert honest.summary.startswith(expected)
+    assert "3 of 3 classes (" in honest.summary
+    assert "classes" not in run(draw(200, 7)[0], unlabelled).summary
 
 
 def test_the_same_input_gives_the_same_result(honest: Evaluation, labelled: Judged):
@@ -177,7 +190,8 @@ def test_the_same_input_gives_the_same_result(honest: Evaluation, labelled: Judg
 def test_without_labels_there_is_nothing_about_classes(unlabelled: Judged):
     found = run(draw(200, 7)[0], unlabelled)
     assert not {"classes", "inception_score"} & set(found.metrics)
-    assert found.class_shares is None
+    assert set(found.shown) == {"nearest.indices", "nearest.distances"}
+    assert not found.tables
     assert found.metrics["protocol"]["extractor"] == "judge, autoencoder"
     assert found.metrics["protocol"]["mode_share"] is None
     json.dumps(found.metrics, allow_nan=False)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from gan.config import JudgeConfig
+from gan.config import EvaluateConfig, JudgeConfig
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import UserError
-from gan.evaluation.labels import evaluate_classifier
+from gan.evaluation import Evaluation
+from gan.evaluation.labels import evaluate
 from gan.judges.images import Judge, fit_judge
 from gan.preparation.writer import PreparedWriter
 
@@ -43,10 +44,14 @@ def judge(data: Prepared) -> Judge:
     return judge_of(data)
 
 
+def run(probabilities: np.ndarray, data: Prepared, judge: Judge) -> Evaluation:
+    return evaluate(probabilities, data, judge, EvaluateConfig(), seed=0, progress=False)
+
+
 def test_every_number_by_hand(data: Prepared, judge: Judge):
     probabilities = np.array([[1, 0, 0], [0.25, 0.5, 0.25], [0.75, 0.25, 0], [0, 0, 1]], np.float32)
-    found = evaluate_classifier(probabilities, data, judge)
-    assert found.confusion.tolist() == [[1, 0, 1], [1, 1, 0], [0, 0, 0]]
+    found = run(probabilities, data, judge)
+    assert found.shown["confusion"].tolist() == [[1, 0, 1], [1, 1, 0], [0, 0, 0]]
     metrics = found.metrics
     # The training split has class 1 most often: wrong on the two dark ones.
     assert metrics["error"] == {"value": 0.5, "judge": 0.0, "most_frequent_class": 0.5}
@@ -58,6 +63,18 @@ def test_every_number_by_hand(data: Prepared, judge: Judge):
     assert metrics["classes"] == {"dark": 0.5, "bright": 0.5, "never seen in the test": None}
     assert metrics["protocol"]["test_images"] == 4
     assert metrics["protocol"]["judge_checksum"] == judge.checksum
+    assert found.summary.startswith("50.00% of the test images wrong (judge 0.00%")
+
+
+def test_the_table_has_a_line_an_image(data: Prepared, judge: Judge):
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5], [0, 1, 0], [1, 0, 0]], np.float32)
+    (table,) = run(probabilities, data, judge).tables.values()
+    assert {name: list(column) for name, column in table.items()} == {
+        "image": [0, 1, 2, 3],
+        "label": ["dark", "bright", "bright", "dark"],
+        "predicted": ["dark", "never seen in the test", "bright", "dark"],
+        "probability": ["0.7000", "0.5000", "1.0000", "1.0000"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -75,10 +92,10 @@ def test_what_are_no_predictions_of_these_images_is_refused(
     data: Prepared, judge: Judge, probabilities: np.ndarray, message: str
 ):
     with pytest.raises(UserError, match=message):
-        evaluate_classifier(probabilities, data, judge)
+        run(probabilities, data, judge)
 
 
 def test_the_judge_of_other_data_is_refused(judge: Judge, tmp_path: Path):
     other = write(tmp_path / "other", 1)
     with pytest.raises(UserError, match="run judge again"):
-        evaluate_classifier(np.full((4, 3), 1 / 3, np.float32), other, judge)
+        run(np.full((4, 3), 1 / 3, np.float32), other, judge)

@@ -9,7 +9,8 @@ import pytest
 from gan.config import DataConfig, EvaluateConfig
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import UserError
-from gan.evaluation.text import evaluate_text
+from gan.evaluation import Evaluation
+from gan.evaluation.text import evaluate
 from gan.judges.text import TextJudge, load_text_judge, save_text_judge
 from gan.metrics.ngrams import count_ngrams, jensen_shannon, shuffled
 from gan.preparation.prepare import prepare
@@ -32,9 +33,12 @@ def draw(count: int, seed: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    folder = tmp_path_factory.mktemp("texts")
-    (folder / "text.txt").write_text("\n".join(draw(1500, 0)))
-    config = DataConfig(name="text", path=str(folder / "text.txt"), length=LENGTH)
+    return prepared_texts("\n".join(draw(1500, 0)), tmp_path_factory.mktemp("texts"))
+
+
+def prepared_texts(text: str, folder: Path, length: int = LENGTH) -> Data:
+    (folder / "text.txt").write_text(text)
+    config = DataConfig(name="text", path=str(folder / "text.txt"), length=length)
     prepare(config, folder / "prepared", progress=False)
     prepared = open_prepared(folder / "prepared")
     save_text_judge(prepared, folder / "judge", seed=0)
@@ -43,12 +47,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 def encode(texts: list[str], data: Data) -> np.ndarray:
     alphabet = data[1].alphabet
-    return np.stack([alphabet.encode_text(text[:LENGTH].ljust(LENGTH, "\n")) for text in texts])
+    return np.stack([alphabet.encode(text[:LENGTH].ljust(LENGTH, "\n")) for text in texts])
 
 
 def run(samples: np.ndarray, data: Data, seed: int = 0, **config: Any) -> dict[str, Any]:
+    return found(samples, data, seed, **config).metrics
+
+
+def found(samples: np.ndarray, data: Data, seed: int = 0, **config: Any) -> Evaluation:
     chosen = CONFIG.model_copy(update=config)
-    return evaluate_text(samples, *data, chosen, seed=seed)
+    return evaluate(samples, *data, chosen, seed=seed, progress=False)
 
 
 def test_the_same_language_reaches_the_floor(data: Data):
@@ -69,7 +77,7 @@ def test_the_same_language_reaches_the_floor(data: Data):
 
 
 def test_noise_of_the_right_characters_reaches_the_shuffled_texts(data: Data):
-    noise = shuffled(encode(draw(1000, 7), data), data[1].padding, 5)
+    noise = shuffled(encode(draw(1000, 7), data), data[1].alphabet.padding, 5)
     metrics = run(noise, data)
     for n in "234":
         row = metrics["jensen_shannon"][n]
@@ -108,14 +116,9 @@ def test_a_generator_that_copies_shows(data: Data):
 
 def test_the_padding_of_short_texts_is_no_long_run(tmp_path: Path):
     words = [f"{a}{b}" for a in "abcdefgh" for b in "klmnopqr"]
-    (tmp_path / "text.txt").write_text("\n".join(words * 3))
-    config = DataConfig(name="text", path=str(tmp_path / "text.txt"), length=LENGTH)
-    prepare(config, tmp_path / "prepared", progress=False)
-    prepared = open_prepared(tmp_path / "prepared")
-    save_text_judge(prepared, tmp_path / "judge", seed=0)
-    judge = load_text_judge(tmp_path / "judge", prepared.manifest.checksum)
+    prepared, judge = prepared_texts("\n".join(words * 3), tmp_path)
     train = np.array(prepared.symbols("train"))
-    memory = evaluate_text(train, prepared, judge, CONFIG, seed=0)["memorisation"]
+    memory = run(train, (prepared, judge))["memorisation"]
     # Two characters and the end of the text, three times each.
     assert memory["copies"] == {"value": 1, "held_out": 0, "repeated": 1}
     assert memory["long_runs"] == {"value": 0, "held_out": 0}
@@ -129,7 +132,7 @@ def test_the_numbers_are_those_of_the_metrics(data: Data):
     assert list(metrics["jensen_shannon"]) == ["1", "2", "3", "4", "5", "6"]
     for n in (1, 6):
         real, all_of_them, as_many = (
-            count_ngrams(texts, n, judge.alphabet.size, judge.padding)
+            count_ngrams(texts, n, judge.alphabet.size, judge.alphabet.padding)
             for texts in (held_out, samples, samples[: len(held_out)])
         )
         row = metrics["jensen_shannon"][str(n)]
@@ -148,7 +151,7 @@ def test_words_of_the_training_split_are_told_from_held_out_ones(data: Data):
         judge.alphabet, judge.length, judge.texts, judge.held_out, changed, judge.checksum
     )
     texts = ["a see", "a hear", "a rdd", "a no"]
-    words = evaluate_text(encode(texts, data), prepared, other, CONFIG, seed=0)["words"]
+    words = run(encode(texts, data), (prepared, other))["words"]
     assert words["in_held_out"]["value"] == words["in_training"]["value"] == 0.5
     assert words["in_either"]["value"] == 0.75
     assert words["a_text"]["value"] == 1
@@ -168,6 +171,30 @@ def test_the_result_is_the_same_every_time_and_says_how_it_came_about(data: Data
     assert (protocol["memorisation_held_out"], protocol["memorisation_run"]) == (150, 10)
     assert protocol["data_checksum"] == data[0].manifest.checksum
     assert protocol["extractor_checksum"] == data[1].checksum
+
+
+def test_what_is_drawn_are_the_divergences(data: Data):
+    result = found(encode(draw(100, 7), data), data)
+    rows = result.metrics["jensen_shannon"].values()
+    assert set(result.shown) == {"floor", "at_floor_count", "shuffled"}
+    for key, values in result.shown.items():
+        assert values.tolist() == [row[key] for row in rows]
+    longest = result.metrics["jensen_shannon"]["4"]
+    assert result.summary.startswith(
+        f"Jensen–Shannon divergence of 4-grams {longest['at_floor_count']:.3f} "
+        f"(real against real {longest['floor']:.3f}"
+    )
+
+
+def test_what_has_no_value_is_not_drawn(tmp_path: Path):
+    words = [a + b + c + d for a in "abc" for b in "def" for c in "ghi" for d in "jkl"]
+    short = prepared_texts("\n".join(words), tmp_path, length=4)
+    result = found(np.array(short[0].symbols("train")), short, ngrams=5)
+    assert result.metrics["jensen_shannon"]["5"]["floor"] is None
+    assert all(
+        np.isnan(values).tolist() == [False] * 4 + [True] for values in result.shown.values()
+    )
+    assert "divergence of 4-grams" in result.summary
 
 
 def test_samples_without_a_word_have_none_as_their_share(data: Data):
