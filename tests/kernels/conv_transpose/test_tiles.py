@@ -292,6 +292,7 @@ OFFLINE = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 def test_a_sample_of_the_tables_compiles_clean() -> None:
     """All of them: `python -m benchmarks.resources --only conv_transpose --check`."""
     pytest.importorskip("triton")

@@ -44,6 +44,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_compiled_offline() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(

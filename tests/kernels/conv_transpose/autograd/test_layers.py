@@ -97,9 +97,9 @@ SHAPES = [
     # batch, Cin, Cout, height, width
     (1, 3, 16, 4, 5),
     (3, 17, 1, 3, 2),
-    (2, 1, 100, 2, 3),
-    (1, 64, 3, 4, 2),
-    (5, 16, 17, 7, 9),
+    (2, 1, 66, 2, 3),  # more channels than a tile has columns
+    (2, 32, 3, 4, 2),
+    (3, 16, 17, 5, 7),  # more positions than a tile has rows
 ]
 
 

@@ -39,6 +39,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_nothing_spills() -> None:
     # A process of its own: an interpreted kernel cannot be compiled.
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
