@@ -10,18 +10,27 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
 from gan.metrics.memorisation import nearest_images
-from gan.symbols import REPLACEMENT, Alphabet, DecodedImages, nearest
+from gan.symbols import (
+    REPLACEMENT,
+    Alphabet,
+    Characters,
+    ClassNames,
+    Colours,
+    DecodedImages,
+    alphabet_from_json,
+    nearest,
+)
 
 COLOURS = ((0, 0, 0), (255, 0, 0), (10, 200, 30))
-PALETTE = Alphabet(colours=COLOURS)
-LETTERS = Alphabet(characters=("\n", "a", "b", "é", "𝄞"))
-CLASSES = Alphabet(labels=("cat", "dog", "fish"))
+PALETTE = Colours(COLOURS)
+LETTERS = Characters(("\n", "a", "b", "é", "𝄞"))
+CLASSES = ClassNames(("cat", "dog", "fish"))
 
 
-def palettes(channels: int) -> st.SearchStrategy[Alphabet]:
+def palettes(channels: int) -> st.SearchStrategy[Colours]:
     level = st.integers(0, 255)
     colours = st.lists(st.tuples(*[level] * channels), min_size=2, max_size=20, unique=True)
-    return colours.map(lambda found: Alphabet(colours=tuple(found)))
+    return colours.map(lambda found: Colours(tuple(found)))
 
 
 def images(channels: int) -> st.SearchStrategy[np.ndarray]:
@@ -32,35 +41,35 @@ def images(channels: int) -> st.SearchStrategy[np.ndarray]:
 
 class TestLevels:
     def test_by_hand(self) -> None:
-        assert Alphabet.levels(2).colours == ((0,), (255,))
-        assert Alphabet.levels(3).colours == ((0,), (128,), (255,))
-        assert Alphabet.levels(256).colours == tuple((level,) for level in range(256))
+        assert Colours.levels(2).values == ((0,), (255,))
+        assert Colours.levels(3).values == ((0,), (128,), (255,))
+        assert Colours.levels(256).values == tuple((level,) for level in range(256))
 
     def test_two_are_a_threshold_in_the_middle(self) -> None:
-        symbols = Alphabet.levels(2).encode_images(np.array([[[0, 127, 128, 255]]], np.uint8))
+        symbols = Colours.levels(2).encode(np.array([[[0, 127, 128, 255]]], np.uint8))
         assert symbols.tolist() == [[0, 0, 1, 1]]
 
     def test_a_tie_goes_to_the_darker(self) -> None:
         # 64 is as far from 0 as from 128.
-        symbols = Alphabet.levels(3).encode_images(np.array([[[63, 64, 65]]], np.uint8))
+        symbols = Colours.levels(3).encode(np.array([[[63, 64, 65]]], np.uint8))
         assert symbols.tolist() == [[0, 0, 1]]
 
     @pytest.mark.parametrize("count", [-1, 0, 1, 257])
     def test_others_are_refused(self, count: int) -> None:
         with pytest.raises(ValueError, match=f"levels are {count}: expected 2 to 256"):
-            Alphabet.levels(count)
+            Colours.levels(count)
 
 
 class TestImages:
     def test_decoding_by_hand(self) -> None:
         symbols = np.array([[[0, 1], [2, 1]]], np.uint8)
-        decoded = PALETTE.decode_images(symbols)
+        decoded = PALETTE.decode(symbols)
         assert decoded.dtype == np.uint8
         assert decoded.flags.c_contiguous
         assert decoded.tolist() == [[[[0, 255], [10, 255]], [[0, 0], [200, 0]], [[0, 0], [30, 0]]]]
         # Any number of axes in front, also none.
-        assert PALETTE.decode_images(symbols[0]).shape == (3, 2, 2)
-        assert PALETTE.decode_images(symbols[None, None]).shape == (1, 1, 1, 3, 2, 2)
+        assert PALETTE.decode(symbols[0]).shape == (3, 2, 2)
+        assert PALETTE.decode(symbols[None, None]).shape == (1, 1, 1, 3, 2, 2)
 
     @settings(deadline=None)
     @given(st.data(), st.sampled_from([1, 3]))
@@ -69,18 +78,16 @@ class TestImages:
         symbols = data.draw(
             stnp.arrays(np.uint8, (2, 3, 4), elements=st.integers(0, alphabet.size - 1))
         )
-        np.testing.assert_array_equal(
-            alphabet.encode_images(alphabet.decode_images(symbols)), symbols
-        )
+        np.testing.assert_array_equal(alphabet.encode(alphabet.decode(symbols)), symbols)
 
     @settings(deadline=None)
     @given(st.data(), st.sampled_from([1, 3]))
     def test_the_nearest_and_of_these_the_first(self, data: st.DataObject, channels: int) -> None:
         alphabet, pixels = data.draw(palettes(channels)), data.draw(images(channels))
-        colours = np.array(alphabet.colours, np.int64)
+        colours = np.array(alphabet.values, np.int64)
         difference = np.moveaxis(pixels, 1, -1)[..., None, :].astype(np.int64) - colours
         expected = np.square(difference).sum(-1).argmin(-1)  # the first of equal ones
-        np.testing.assert_array_equal(alphabet.encode_images(pixels), expected)
+        np.testing.assert_array_equal(alphabet.encode(pixels), expected)
 
     def test_more_pixels_than_a_block(self) -> None:
         pixels = np.random.default_rng(0).integers(0, 256, (40_000, 3), dtype=np.uint8)
@@ -89,30 +96,27 @@ class TestImages:
         np.testing.assert_array_equal(nearest(pixels, np.array(COLOURS, np.uint8)), expected)
 
     def test_networks_see_the_colours(self) -> None:
-        table = PALETTE.colour_table()
+        table = PALETTE.table()
         assert table.dtype == torch.float32
         expected = torch.tensor(COLOURS, dtype=torch.float64) / 127.5 - 1
         torch.testing.assert_close(table.double(), expected, atol=1e-6, rtol=0)
 
     def test_what_does_not_fit_is_refused(self) -> None:
         with pytest.raises(ValueError, match="go up to 3: expected less than 3"):
-            PALETTE.decode_images(np.full((1, 2, 2), 3, np.uint8))
+            PALETTE.decode(np.full((1, 2, 2), 3, np.uint8))
         with pytest.raises(ValueError, match="symbols are int64: expected uint8"):
-            PALETTE.decode_images(np.zeros((1, 2, 2), np.int64))  # type: ignore[arg-type]
+            PALETTE.decode(np.zeros((1, 2, 2), np.int64))  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=r"\[1, 1, 2, 2\]: expected \[\.\.\., 3, H, W\]"):
-            PALETTE.encode_images(np.zeros((1, 1, 2, 2), np.uint8))
-        for refused in (LETTERS.colour_table, lambda: LETTERS.channels):
-            with pytest.raises(ValueError, match="are characters: expected colours"):
-                refused()
+            PALETTE.encode(np.zeros((1, 1, 2, 2), np.uint8))
 
 
 class TestText:
     def test_by_hand(self) -> None:
-        symbols = LETTERS.encode_text("ba\n𝄞é")
+        symbols = LETTERS.encode("ba\n𝄞é")
         assert symbols.dtype == np.uint8
         assert symbols.tolist() == [2, 1, 0, 4, 3]
-        assert LETTERS.decode_text(np.stack([symbols, symbols[::-1]])) == ["ba\n𝄞é", "é𝄞\nab"]
-        assert LETTERS.decode_text(np.zeros((0, 5), np.uint8)) == []
+        assert LETTERS.decode(np.stack([symbols, symbols[::-1]])) == ["ba\n𝄞é", "é𝄞\nab"]
+        assert LETTERS.decode(np.zeros((0, 5), np.uint8)) == []
 
     @given(
         st.lists(
@@ -124,39 +128,56 @@ class TestText:
         st.data(),
     )
     def test_decoding_is_the_inverse(self, characters: list[str], data: st.DataObject) -> None:
-        alphabet = Alphabet(characters=tuple(characters))
+        alphabet = Characters(tuple(characters))
         text = data.draw(st.text(st.sampled_from(characters)))
-        assert alphabet.decode_text(alphabet.encode_text(text)[None]) == [text]
+        assert alphabet.decode(alphabet.encode(text)[None]) == [text]
 
     def test_what_has_no_symbol_becomes_the_replacement(self) -> None:
-        alphabet = Alphabet(characters=("a", REPLACEMENT, "z"))
-        assert alphabet.encode_text("a?zé").tolist() == [0, 1, 2, 1]
+        alphabet = Characters(("a", REPLACEMENT, "z"))
+        assert alphabet.encode("a?zé").tolist() == [0, 1, 2, 1]
 
     def test_or_is_named(self) -> None:
         with pytest.raises(ValueError, match="the character 'x' is not in the alphabet"):
-            LETTERS.encode_text("axy")
+            LETTERS.encode("axy")
 
     def test_what_does_not_fit_is_refused(self) -> None:
         with pytest.raises(ValueError, match=r"are \[3\]: expected \[N, L\]"):
-            LETTERS.decode_text(np.zeros(3, np.uint8))
+            LETTERS.decode(np.zeros(3, np.uint8))
         with pytest.raises(ValueError, match="go up to 5: expected less than 5"):
-            LETTERS.decode_text(np.full((1, 1), 5, np.uint8))
-        with pytest.raises(ValueError, match="are colours: expected characters"):
-            PALETTE.encode_text("a")
+            LETTERS.decode(np.full((1, 1), 5, np.uint8))
 
 
 class TestJson:
-    @pytest.mark.parametrize("alphabet", [PALETTE, LETTERS, Alphabet.levels(17), CLASSES])
+    @pytest.mark.parametrize("alphabet", [PALETTE, LETTERS, Colours.levels(17), CLASSES])
     def test_there_and_back(self, alphabet: Alphabet) -> None:
-        assert Alphabet.from_json(json.loads(json.dumps(alphabet.to_json()))) == alphabet
+        assert alphabet_from_json(json.loads(json.dumps(alphabet.to_json()))) == alphabet
 
     def test_properties(self) -> None:
-        assert (PALETTE.size, PALETTE.is_text, PALETTE.channels) == (3, False, 3)
-        assert (LETTERS.size, LETTERS.is_text) == (5, True)
-        assert Alphabet.levels(17).channels == 1
-        assert (CLASSES.size, CLASSES.is_text) == (3, False)
-        with pytest.raises(ValueError, match="symbols are labels: expected colours"):
-            CLASSES.colour_table()
+        assert (PALETTE.size, PALETTE.noun, PALETTE.kind) == (3, "colours", "images")
+        assert (LETTERS.size, LETTERS.noun, LETTERS.kind) == (5, "characters", "text")
+        assert (CLASSES.size, CLASSES.noun, CLASSES.kind) == (3, "labels", "labels")
+        assert (PALETTE.channels, Colours.levels(17).channels) == (3, 1)
+        assert (LETTERS.padding, Characters(("a", "b")).padding) == (0, None)
+
+    @pytest.mark.parametrize(
+        ("alphabet", "stored", "shape", "positions"),
+        [
+            (PALETTE, (4, 5), (3, 4, 5), (4, 5)),
+            (LETTERS, (7,), (7,), (7,)),
+            (CLASSES, (3, 4, 5), (3, 4, 5), ()),
+        ],
+    )
+    def test_shapes(
+        self, alphabet: Alphabet, stored: tuple, shape: tuple, positions: tuple
+    ) -> None:
+        assert alphabet.example_shape(stored) == shape
+        assert alphabet.positions(shape) == positions
+
+    def test_only_colours_are_shown_as_something_else(self) -> None:
+        symbols = np.array([[[0, 1], [2, 1]]], np.uint8)
+        np.testing.assert_array_equal(PALETTE.shown(symbols), PALETTE.decode(symbols))
+        for alphabet, shown in ((LETTERS, symbols[0]), (CLASSES, symbols[0, 0])):
+            assert alphabet.shown(shown) is shown
 
     @pytest.mark.parametrize(
         ("values", "message"),
@@ -190,19 +211,13 @@ class TestJson:
     )
     def test_what_is_no_alphabet_is_refused(self, values: object, message: str) -> None:
         with pytest.raises(ValueError, match=message):
-            Alphabet.from_json(values)
-
-    def test_exactly_one_is_given(self) -> None:
-        with pytest.raises(ValueError, match="found none"):
-            Alphabet()
-        with pytest.raises(ValueError, match="found colours and characters"):
-            Alphabet(colours=((0,), (1,)), characters=("a", "b"))
+            alphabet_from_json(values)
 
 
 class TestDecodedImages:
     symbols = np.random.default_rng(0).integers(0, 3, (10, 4, 5), dtype=np.uint8)
     view = DecodedImages(symbols, PALETTE)
-    array = PALETTE.decode_images(symbols)
+    array = PALETTE.decode(symbols)
 
     def test_reads_like_the_array(self) -> None:
         for name in ("shape", "dtype", "ndim", "size", "nbytes"):

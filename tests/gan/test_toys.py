@@ -1,15 +1,10 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan.data.meaning import toy_of
-from gan.data.prepared import open_prepared
-from gan.errors import DataError
-from gan.preparation.writer import PreparedWriter
 from gan.toys import make_toy
 
 NAMES = ["normal", "line", "ring", "grid", "spirals"]
@@ -129,21 +124,3 @@ def test_points_of_another_shape_and_unknown_toys_are_refused():
         make_toy("ring").log_density(torch.zeros(3, 1))
     with pytest.raises(ValueError, match="no toy 'moon'; known: normal, line, ring"):
         make_toy("moon")
-
-
-@pytest.mark.parametrize(
-    ("source", "width", "message"),
-    [
-        ("toy moon", 2, "no toy 'moon'"),
-        ("elsewhere", 2, "points of elsewhere, not points of a toy"),
-        ("toy ring", 1, r"points of shape \[1\]: expected \[2\] for ring"),
-    ],
-)
-def test_prepared_points_without_a_known_density_are_refused(
-    tmp_path, source: str, width: int, message: str
-):
-    with PreparedWriter(tmp_path, source=source, shape=(width,), kind="points") as writer:
-        for split in ("train", "test"):
-            writer.append(split, np.zeros((3, width), np.float32))
-    with pytest.raises(DataError, match=message):
-        toy_of(open_prepared(tmp_path))

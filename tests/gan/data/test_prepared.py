@@ -16,9 +16,9 @@ from gan.errors import DataError
 from gan.judges.images import fit_judge
 from gan.preparation.prepare import prepare
 from gan.preparation.writer import PreparedWriter
-from gan.symbols import Alphabet
+from gan.symbols import Characters
 
-LETTERS = Alphabet(characters=("a", "b"))
+LETTERS = Characters(("a", "b"))
 
 
 @pytest.fixture
@@ -127,6 +127,30 @@ def test_images_are_no_points(folder: Path) -> None:
         open_prepared(folder).points("train")
 
 
+def test_points_without_their_toy_are_refused(tmp_path: Path) -> None:
+    """As they were written before the manifest named it."""
+    with PreparedWriter(tmp_path, source="toy", shape=(2,), kind="points", toy="ring") as writer:
+        for split in SPLITS:
+            writer.append(split, np.zeros((3, 2), np.float32))
+    path = tmp_path / "manifest.json"
+    content = json.loads(path.read_text())
+    assert content.pop("toy") == "ring"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"points of the toy None: expected a toy.*run prepare"):
+        open_prepared(tmp_path)
+
+
+def test_the_kind_of_examples_and_the_names_of_labels(folder: Path, tmp_path: Path) -> None:
+    images = open_prepared(folder)
+    assert (images.kind, images.label_names) == ("images", ["a", "b"])
+    prepare(DataConfig(levels=2, size=8), tmp_path / "symbols", progress=False)
+    symbols = open_prepared(tmp_path / "symbols")
+    assert (symbols.kind, symbols.manifest.kind) == ("images", "symbol_images")
+    for prepared in (images, symbols):
+        with pytest.raises(DataError, match=f"holds {prepared.manifest.kind}: expected text"):
+            _ = prepared.characters
+
+
 class TestSymbols:
     @pytest.fixture
     def symbols(self, tmp_path: Path) -> Path:
@@ -160,7 +184,9 @@ class TestSymbols:
             open_prepared(symbols)
 
     def test_text_is_no_images_and_images_are_no_symbols(self, symbols: Path, folder: Path) -> None:
-        assert open_prepared(symbols).symbols("test").tolist() == [[0] * 4] * 2
+        texts = open_prepared(symbols)
+        assert (texts.kind, texts.characters, texts.label_names) == ("text", LETTERS, [])
+        assert texts.symbols("test").tolist() == [[0] * 4] * 2
         with pytest.raises(DataError, match="holds text: expected images or symbol_images"):
             open_prepared(symbols).images("test")
         with pytest.raises(DataError, match="holds images: expected symbol_images or text"):

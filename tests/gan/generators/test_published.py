@@ -12,7 +12,7 @@ from gan.config import ModelConfig
 from gan.errors import StateError
 from gan.generators.published import load_generator, save_generator
 from gan.models import build_generator
-from gan.symbols import Alphabet
+from gan.symbols import Alphabet, Characters, Colours
 from gan.tensor_file import metadata_key
 
 
@@ -138,9 +138,9 @@ def test_a_generator_of_points(tmp_path: Path):
 @pytest.mark.parametrize(
     ("alphabet", "model", "shape"),
     [
-        (Alphabet.levels(2), "dcgan", (1, 8, 8)),
-        (Alphabet(colours=((0, 0, 0), (9, 8, 7), (255, 0, 1))), "dcgan", (3, 8, 8)),
-        (Alphabet(characters=tuple("aé\n ")), "text", (6,)),
+        (Colours.levels(2), "dcgan", (1, 8, 8)),
+        (Colours(((0, 0, 0), (9, 8, 7), (255, 0, 1))), "dcgan", (3, 8, 8)),
+        (Characters(tuple("aé\n ")), "text", (6,)),
     ],
 )
 def test_a_generator_of_symbols_has_its_alphabet_in_the_file(
@@ -169,7 +169,7 @@ def test_a_generator_of_symbols_has_its_alphabet_in_the_file(
 def test_an_alphabet_that_does_not_fit_is_refused(tmp_path: Path, alphabet, message: str):
     config = ModelConfig(latent_size=3, generator_width=4)
     path = tmp_path / "generator.safetensors"
-    save_generator(build_generator(config, (1, 8, 8), Alphabet.levels(2)), path, provenance={})
+    save_generator(build_generator(config, (1, 8, 8), Colours.levels(2)), path, provenance={})
     rewrite(path, lambda d, t: d.update(alphabet=alphabet))
     with pytest.raises(StateError, match=rf"(?s)generator.safetensors.*{message}"):
         load_generator(path)

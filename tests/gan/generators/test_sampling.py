@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gan.config import ModelConfig
 from gan.generators.sampling import generate, generate_between, interpolate
 from gan.models import build_generator
-from gan.symbols import Alphabet
+from gan.symbols import Alphabet, Characters, Colours
 
 
 def generator():
@@ -83,13 +83,13 @@ def test_a_uniform_prior_and_straight_lines_within_it():
     torch.testing.assert_close(path[0], torch.tensor([[-1.0, 0.0], [0.0, 0.5], [1.0, 1.0]]))
 
 
-COLOURS = Alphabet(colours=((0, 0, 0), (255, 0, 0), (10, 20, 30)))
-LETTERS = Alphabet(characters=tuple("abcde"))
+COLOURS = Colours(((0, 0, 0), (255, 0, 0), (10, 20, 30)))
+LETTERS = Characters(tuple("abcde"))
 
 
 def symbol_generator(alphabet: Alphabet):
     torch.manual_seed(0)
-    if alphabet.is_text:
+    if isinstance(alphabet, Characters):
         return build_generator(
             ModelConfig(name="text", latent_size=3, generator_width=4, depth=1), (6,), alphabet
         )
@@ -98,13 +98,13 @@ def symbol_generator(alphabet: Alphabet):
 
 
 def test_images_of_symbols_come_in_their_colours():
-    for alphabet in (COLOURS, Alphabet.levels(2)):
+    for alphabet in (COLOURS, Colours.levels(2)):
         network = symbol_generator(alphabet).train()
         images = np.concatenate(list(generate(network, torch.randn(7, 3), 3)))
         assert images.shape == (7, alphabet.channels, 8, 8)
         assert images.dtype == np.uint8
         seen = {tuple(pixel) for pixel in np.moveaxis(images, 1, -1).reshape(-1, alphabet.channels)}
-        assert seen == set(alphabet.colours)
+        assert seen == set(alphabet.values)
         assert network.training
 
 

@@ -14,13 +14,12 @@ from gan.judges.text import (
     FORMAT_VERSION,
     KIND,
     load_text_judge,
-    padding_of,
     save_text_judge,
     some_texts,
 )
 from gan.metrics.ngrams import count_ngrams
 from gan.preparation.prepare import prepare
-from gan.symbols import Alphabet
+from gan.symbols import Characters
 from gan.tensor_file import write_tensors
 
 
@@ -42,10 +41,9 @@ def test_the_counts_and_words_come_back(prepared: Prepared, tmp_path: Path):
     test = prepared.symbols("test")
     assert judge.alphabet == prepared.alphabet
     assert (judge.length, judge.texts) == (16, len(test))
-    size, padding = judge.alphabet.size, judge.padding
+    size, padding = judge.alphabet.size, judge.alphabet.padding
     assert padding is not None
-    assert judge.alphabet.characters is not None
-    assert judge.alphabet.characters[padding] == "\n"
+    assert judge.alphabet.values[padding] == "\n"
     assert len(judge.held_out) == 6
     for n, found in enumerate(judge.held_out, start=1):
         expected = count_ngrams(test, n, size, padding)
@@ -99,8 +97,8 @@ def test_a_part_of_texts_is_random_and_in_order():
 
 
 def test_texts_without_line_ends_have_no_padding():
-    assert padding_of(Alphabet(characters=("a", "b"))) is None
-    assert padding_of(Alphabet(characters=("a", "\n"))) == 1
+    assert Characters(("a", "b")).padding is None
+    assert Characters(("a", "\n")).padding == 1
 
 
 def test_the_judge_of_other_data_or_of_images_is_refused(prepared: Prepared, tmp_path: Path):

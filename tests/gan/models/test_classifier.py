@@ -9,10 +9,10 @@ from torch.nn.utils import parametrize
 
 from gan.config import ModelConfig
 from gan.models import build_discriminator, build_generator
-from gan.symbols import Alphabet
+from gan.symbols import Alphabet, Characters, ClassNames, Colours
 
-DIGITS = Alphabet(labels=tuple("0123456789"))
-TWO = Alphabet(labels=("cat", "dog"))
+DIGITS = ClassNames(tuple("0123456789"))
+TWO = ClassNames(("cat", "dog"))
 
 
 def config(**values: object) -> ModelConfig:
@@ -57,8 +57,8 @@ def test_spectral_normalisation_is_of_every_weight_of_the_discriminator():
     ("alphabet", "found"),
     [
         (None, "no alphabet"),
-        (Alphabet.levels(2), "one of colours"),
-        (Alphabet(characters=("a", "b")), "one of characters"),
+        (Colours.levels(2), "one of colours"),
+        (Characters(("a", "b")), "one of characters"),
     ],
 )
 def test_an_alphabet_of_labels_is_needed(build, alphabet: Alphabet | None, found: str):

@@ -6,7 +6,7 @@ from torch import nn
 
 from gan.config import ModelConfig
 from gan.models import build_discriminator, build_generator
-from gan.symbols import Alphabet
+from gan.symbols import Alphabet, Characters, Colours
 
 FAMILIES = ("dcgan", "resnet")
 
@@ -16,16 +16,16 @@ def config(name: str, **changes: object) -> ModelConfig:
     return ModelConfig(name=name, **values)
 
 
-PALETTE = Alphabet(colours=((0, 0, 0), (255, 0, 0), (255, 255, 255)))
-LETTERS = Alphabet(characters=("a", "b", "c"))
+PALETTE = Colours(((0, 0, 0), (255, 0, 0), (255, 255, 255)))
+LETTERS = Characters(("a", "b", "c"))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize(
     ("alphabet", "channels", "expected"),
     [
-        (Alphabet.levels(2), 1, (3, 16, 16)),
-        (Alphabet.levels(17), 1, (3, 17, 16, 16)),
+        (Colours.levels(2), 1, (3, 16, 16)),
+        (Colours.levels(17), 1, (3, 17, 16, 16)),
         (PALETTE, 3, (3, 3, 16, 16)),
     ],
     ids=["bernoulli", "levels", "palette"],
@@ -46,7 +46,7 @@ def test_logits_of_every_pixel(name: str, alphabet: Alphabet, channels: int, exp
 @pytest.mark.parametrize("name", FAMILIES)
 def test_logits_are_not_bounded_as_colours_are(name: str):
     torch.manual_seed(0)
-    generator = build_generator(config(name), (1, 16, 16), Alphabet.levels(4))
+    generator = build_generator(config(name), (1, 16, 16), Colours.levels(4))
     for module in generator.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.normal_(module.weight)
@@ -67,7 +67,7 @@ def test_one_seed_gives_both_sorts_of_images_the_same_weights(name: str):
             for key, value in network.state_dict().items()
         }
 
-    continuous, bernoulli = weights(None), weights(Alphabet.levels(2))
+    continuous, bernoulli = weights(None), weights(Colours.levels(2))
     assert continuous.keys() == bernoulli.keys()
     assert all(torch.equal(continuous[key], bernoulli[key]) for key in continuous)
 
@@ -84,7 +84,7 @@ def test_alphabets_that_do_not_fit_the_images_are_refused(name: str, build):
 @pytest.mark.parametrize("build", [build_generator, build_discriminator])
 def test_networks_of_points_have_no_symbols(build):
     with pytest.raises(ValueError, match="made of symbols, but mlp has no network for these"):
-        build(config("mlp"), (2,), Alphabet.levels(2))
+        build(config("mlp"), (2,), Colours.levels(2))
 
 
 def test_numbers_have_no_positions():

@@ -10,7 +10,7 @@ from torch import nn
 from gan.config import ModelConfig
 from gan.models import build_discriminator, build_generator
 from gan.models.text import Block, Discriminator, Layer
-from gan.symbols import Alphabet
+from gan.symbols import Characters, Colours
 
 
 def config(**changes: object) -> ModelConfig:
@@ -18,8 +18,8 @@ def config(**changes: object) -> ModelConfig:
     return ModelConfig(name="text", **values)
 
 
-def characters(size: int) -> Alphabet:
-    return Alphabet(colours=None, characters=tuple(chr(ord("a") + place) for place in range(size)))
+def characters(size: int) -> Characters:
+    return Characters(tuple(chr(ord("a") + place) for place in range(size)))
 
 
 @settings(max_examples=20, deadline=None)
@@ -177,7 +177,7 @@ def test_initial_weights_have_the_documented_spread():
 def test_what_is_no_text_is_refused(build):
     with pytest.raises(ValueError, match="found no alphabet, expected one of characters"):
         build(config(), (8,))
-    colours = Alphabet(colours=((0,), (255,)), characters=None)
+    colours = Colours(((0,), (255,)))
     with pytest.raises(ValueError, match="found an alphabet of colours, expected one of char"):
         build(config(), (8,), colours)
     with pytest.raises(ValueError, match=r"shape is \[1, 8, 8\], expected that of a text, \[L\]"):

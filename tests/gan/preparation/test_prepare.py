@@ -22,7 +22,7 @@ from gan.errors import DataError
 from gan.preparation import prepare as module
 from gan.preparation.prepare import prepare
 from gan.preparation.sources import Batch, Failure, Source
-from gan.symbols import Alphabet
+from gan.symbols import Colours
 
 ROOT = Path(__file__).parents[3]
 # Sorted by luma.
@@ -220,7 +220,7 @@ class TestSymbols:
         opened = open_prepared(tmp_path / "out")
         assert opened.example_shape == (3, 8, 8)
         assert opened.alphabet is not None
-        np.testing.assert_allclose(np.array(opened.alphabet.colours), COLOURS, atol=1)
+        np.testing.assert_allclose(np.array(opened.alphabet.values), COLOURS, atol=1)
         # Decoded, an image is what it was, but for the noise.
         plain = prepare(
             config.model_copy(update={"palette": 0}), tmp_path / "plain", progress=False
@@ -255,7 +255,7 @@ class TestSymbols:
         prepare(DataConfig(size=8, **{key: 17}), tmp_path / "symbols", progress=False)
         prepare(DataConfig(size=8), tmp_path / "images", progress=False)
         symbols, images = open_prepared(tmp_path / "symbols"), open_prepared(tmp_path / "images")
-        assert symbols.alphabet == Alphabet.levels(17)
+        assert symbols.alphabet == Colours.levels(17)
         for split in SPLITS:
             np.testing.assert_array_equal(symbols.images(split), images.images(split))
             np.testing.assert_array_equal(symbols.labels(split), images.labels(split))

@@ -14,10 +14,10 @@ from sklearn.datasets import load_sample_images
 from gan.errors import DataError
 from gan.preparation.quantise import SAMPLE_IMAGES, SAMPLE_PIXELS, PaletteSample, quantised
 from gan.preparation.sources import Batch, Failure, Source
-from gan.symbols import Alphabet
+from gan.symbols import Colours
 
 
-def palette(images: np.ndarray, count: int, *, batch: int = 7) -> Alphabet:
+def palette(images: np.ndarray, count: int, *, batch: int = 7) -> Colours:
     sample = PaletteSample()
     for start in range(0, len(images), batch):
         sample.add(images[start : start + batch])
@@ -29,8 +29,8 @@ def of_colours(*colours: tuple[int, ...]) -> np.ndarray:
     return np.tile(np.array(colours, np.uint8)[:, :, None, None], (1, 1, 2, 2))
 
 
-def error(images: np.ndarray, alphabet: Alphabet) -> float:
-    decoded = alphabet.decode_images(alphabet.encode_images(images))
+def error(images: np.ndarray, alphabet: Colours) -> float:
+    decoded = alphabet.decode(alphabet.encode(images))
     return float(np.square(decoded.astype(float) - images).mean())
 
 
@@ -39,21 +39,21 @@ class TestPalette:
         # Lumas: blue 0.114 · 255, red 0.299 · 255, green 0.587 · 255.
         images = of_colours((0, 255, 0), (255, 0, 0), (0, 0, 255), (0, 0, 255))
         expected = ((0, 0, 255), (255, 0, 0), (0, 255, 0))
-        assert palette(images, 3).colours == expected
-        assert palette(images, 16).colours == expected
+        assert palette(images, 3).values == expected
+        assert palette(images, 16).values == expected
 
     def test_of_two_groups_the_weighted_means(self) -> None:
         # (3·10 + 20) / 4 = 12.5, rounded up; (200 + 210) / 2.
         images = of_colours((10,), (10,), (10,), (20,), (200,), (210,))
-        assert palette(images, 2).colours == ((13,), (205,))
+        assert palette(images, 2).values == ((13,), (205,))
 
     def test_grey_images_have_grey_palettes(self) -> None:
         images = np.random.default_rng(0).integers(0, 256, (50, 1, 8, 8), dtype=np.uint8)
         alphabet = palette(images, 5)
         assert (alphabet.size, alphabet.channels) == (5, 1)
-        assert list(alphabet.colours) == sorted(alphabet.colours)
+        assert list(alphabet.values) == sorted(alphabet.values)
         # Uniform levels: five means a fifth apart.
-        np.testing.assert_allclose(np.diff(np.array(alphabet.colours)[:, 0]), 51, atol=8)
+        np.testing.assert_allclose(np.diff(np.array(alphabet.values)[:, 0]), 51, atol=8)
 
     @pytest.mark.parametrize("seed", range(4))
     def test_clusters_are_found(self, seed: int) -> None:
@@ -86,7 +86,7 @@ class TestPalette:
         boxes = np.array(cut.getpalette())[: 3 * 16].reshape(-1, 3)
         fit = KMeans(16, n_init=1, random_state=0).fit(squares.reshape(-1, 3)[::10])
         of_cut, of_fit = (
-            error(images, Alphabet(colours=tuple(map(tuple, colours.tolist()))))
+            error(images, Colours(tuple(map(tuple, colours.tolist()))))
             for colours in (boxes, fit.cluster_centers_.round().astype(int))
         )
         ours = error(images, palette(images, 16, batch=len(images)))
@@ -96,7 +96,7 @@ class TestPalette:
     def test_all_but_one_pair_of_colours(self) -> None:
         # Four colours for five: only the nearest two, 100 and 110, can be one.
         images = of_colours((0,), (50,), (100,), (110,), (200,))
-        assert palette(images, 4).colours == ((0,), (50,), (105,), (200,))
+        assert palette(images, 4).values == ((0,), (50,), (105,), (200,))
 
     @settings(max_examples=30, deadline=None)
     @given(
@@ -128,7 +128,7 @@ class TestPalette:
         levels = np.array([pixels[0, 0] for *_, pixels in sample._kept])
         # A third each: deviation √(512·2/9) ≈ 11 of 171.
         assert min((levels == level).sum() for level in (10, 90, 170)) > 120
-        assert sample.palette(3).colours == ((10,), (90,), (170,))
+        assert sample.palette(3).values == ((10,), (90,), (170,))
 
     def test_one_colour_is_refused(self) -> None:
         with pytest.raises(DataError, match=r"data.palette is 4, but all pixels .* \[1, 2, 3\]"):
@@ -149,11 +149,11 @@ def test_a_source_becomes_symbols() -> None:
         finally:
             closed.append(True)
 
-    source = Source((1, 2, 2), ("x", "y"), 3, batches(), name="somewhere")
-    result = quantised(source, Alphabet.levels(2))
+    source = Source((1, 2, 2), ("x", "y"), 3, batches())
+    result = quantised(source, Colours.levels(2))
     assert (result.kind, result.shape, result.total) == ("symbol_images", (2, 2), 3)
-    assert (result.name, result.label_names) == ("somewhere", ("x", "y"))
-    assert result.alphabet == Alphabet.levels(2)
+    assert result.label_names == ("x", "y")
+    assert result.alphabet == Colours.levels(2)
     (batch,) = result.batches
     assert batch.examples.tolist() == [[[0, 0], [0, 0]], [[1, 1], [1, 1]]]
     assert batch.in_test.tolist() == [True, False]

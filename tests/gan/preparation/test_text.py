@@ -39,7 +39,7 @@ def examples_of(source: Source) -> tuple[list[str], list[str]]:
     found: tuple[list[str], list[str]] = ([], [])
     assert source.alphabet is not None
     for batch in source.batches:
-        texts = source.alphabet.decode_text(batch.examples)
+        texts = source.alphabet.decode(batch.examples)
         for text, held_out in zip(texts, batch.in_test, strict=True):
             found[int(held_out)].append(text)
     return found
@@ -74,22 +74,22 @@ class TestCutting:
 
 class TestAlphabet:
     def test_all_characters_where_there_is_room(self) -> None:
-        assert choose_alphabet(counted("banana"), 3, "").characters == ("a", "b", "n")
+        assert choose_alphabet(counted("banana"), 3, "").values == ("a", "b", "n")
 
     def test_else_the_most_frequent_and_the_replacement(self) -> None:
         # a 3, n 2, then b and c with 1 each.
-        assert choose_alphabet(counted("bananac"), 3, "").characters == ("a", "n", "\ufffd")
+        assert choose_alphabet(counted("bananac"), 3, "").values == ("a", "n", "\ufffd")
 
     def test_ties_by_code_point(self) -> None:
-        assert choose_alphabet(counted("dcbadcba"), 3, "").characters == ("a", "b", "\ufffd")
+        assert choose_alphabet(counted("dcbadcba"), 3, "").values == ("a", "b", "\ufffd")
 
     def test_what_is_needed_is_there_at_any_rate(self) -> None:
-        assert choose_alphabet(counted("aabb\n"), 2, "\n").characters == ("\n", "\ufffd")
-        assert choose_alphabet(counted("aab"), 3, "\n").characters == ("\n", "a", "b")
+        assert choose_alphabet(counted("aabb\n"), 2, "\n").values == ("\n", "\ufffd")
+        assert choose_alphabet(counted("aab"), 3, "\n").values == ("\n", "a", "b")
 
     def test_a_replacement_in_the_text_is_itself(self) -> None:
-        assert choose_alphabet(counted("ab\ufffd"), 3, "").characters == ("a", "b", "\ufffd")
-        assert choose_alphabet(counted("aab\ufffd"), 2, "").characters == ("a", "\ufffd")
+        assert choose_alphabet(counted("ab\ufffd"), 3, "").values == ("a", "b", "\ufffd")
+        assert choose_alphabet(counted("aab\ufffd"), 2, "").values == ("a", "\ufffd")
 
     def test_no_or_one_character(self) -> None:
         with pytest.raises(DataError, match="here holds no text"):
@@ -102,14 +102,12 @@ class TestAlphabet:
         if set(text) == {"\n"}:
             return
         alphabet = choose_alphabet(counted(text), size, "\n")
-        assert "\n" in alphabet._characters()
+        assert "\n" in alphabet.values
         assert 2 <= alphabet.size <= size
         distinct = set(text) | {"\n"}
-        assert ("\ufffd" in alphabet._characters()) == (
-            len(distinct) > size or "\ufffd" in distinct
-        )
+        assert ("\ufffd" in alphabet.values) == (len(distinct) > size or "\ufffd" in distinct)
         # Whatever the text, it can be written.
-        assert len(alphabet.encode_text(text)) == len(text)
+        assert len(alphabet.encode(text)) == len(text)
 
 
 class TestLines:
@@ -128,7 +126,7 @@ class TestLines:
         lines = [f"ab{chr(0x400 + number)}" for number in range(100)]
         source = source_of("\n".join(lines), alphabet=4)
         assert source.alphabet is not None
-        assert source.alphabet.characters == ("\n", "a", "b", "\ufffd")
+        assert source.alphabet.values == ("\n", "a", "b", "\ufffd")
         train, test = examples_of(source)
         assert {*train, *test} == {"ab\ufffd\n"}
         assert not train or not test

@@ -19,7 +19,7 @@ from gan.data.prepared import open_prepared
 from gan.errors import DataError, UserError
 from gan.preparation import writer as module
 from gan.preparation.writer import PreparedWriter
-from gan.symbols import Alphabet
+from gan.symbols import Colours
 
 SHAPE = (3, 8, 8)
 
@@ -228,12 +228,13 @@ def _fail_writes_of(
 
 def test_points_are_written_and_read(tmp_path: Path) -> None:
     points = np.random.default_rng(0).normal(size=(7, 2)).astype(np.float32)
-    with PreparedWriter(tmp_path, source="toy ring", shape=(2,), kind="points") as writer:
+    with PreparedWriter(tmp_path, source="toy", shape=(2,), kind="points", toy="ring") as writer:
         writer.append("train", points[:5])
         writer.append("test", points[5:])
     opened = open_prepared(tmp_path)
     opened.verify()
     assert (opened.manifest.kind, opened.manifest.dtype) == ("points", "float32")
+    assert (opened.manifest.source, opened.manifest.toy) == ("toy", "ring")
     np.testing.assert_array_equal(opened.points("train"), points[:5])
     np.testing.assert_array_equal(opened.examples("test"), points[5:])
     with pytest.raises(DataError, match="holds points: expected images"):
@@ -241,14 +242,14 @@ def test_points_are_written_and_read(tmp_path: Path) -> None:
 
 
 def test_points_of_another_dtype_or_width_are_refused(tmp_path: Path) -> None:
-    with PreparedWriter(tmp_path, source="toy ring", shape=(2,), kind="points") as writer:
+    with PreparedWriter(tmp_path, source="toy", shape=(2,), kind="points", toy="ring") as writer:
         with pytest.raises(ValueError, match=r"points are float64 \[3, 2\]: expected float32"):
             writer.append("train", np.zeros((3, 2)))  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=r"expected float32 \['B', 2\]"):
             writer.append("train", np.zeros((3, 1), np.float32))
 
 
-LEVELS = Alphabet.levels(3)
+LEVELS = Colours.levels(3)
 
 
 def write_symbols(folder: Path) -> npt.NDArray[np.uint8]:
@@ -290,10 +291,23 @@ def test_symbols_beyond_the_alphabet_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("kind", "toy"), [("points", None), ("images", "ring")])
+def test_points_and_nothing_else_are_of_a_toy(tmp_path: Path, kind, toy: str | None) -> None:
+    shape, dtype = ((2,), np.float32) if kind == "points" else (SHAPE, np.uint8)
+    with (
+        pytest.raises(ValueError, match=f"{kind} of the toy {toy}: expected a toy of points alone"),
+        PreparedWriter(tmp_path, source="toy", shape=shape, kind=kind, toy=toy) as writer,
+    ):
+        writer.append("train", np.zeros((3, *shape), dtype))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_manifests_without_symbols_stay_as_they_were(tmp_path: Path) -> None:
     # Computed before there were symbols: whatever was made from such data is still valid.
     write(tmp_path)
-    assert "alphabet" not in (tmp_path / "manifest.json").read_text()
+    text = (tmp_path / "manifest.json").read_text()
+    assert "alphabet" not in text
+    assert "toy" not in text
     assert open_prepared(tmp_path).manifest.checksum == (
         "e1b4a10c1d401efd13dde0051eada7dcf2352899ae332ba8e5118ef8e6097403"
     )

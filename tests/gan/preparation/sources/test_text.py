@@ -25,9 +25,7 @@ def config(path: Path, **values: object) -> DataConfig:
 def texts(path: Path, **values: object) -> list[str]:
     source = open_source(config(path, **values))
     assert source.alphabet is not None
-    return [
-        line for batch in source.batches for line in source.alphabet.decode_text(batch.examples)
-    ]
+    return [line for batch in source.batches for line in source.alphabet.decode(batch.examples)]
 
 
 def test_a_file_plain_or_gzip(tmp_path: Path) -> None:
@@ -142,10 +140,10 @@ def test_prepared_twice_and_read_back(tmp_path: Path, windows: str) -> None:
     assert prepared.example_shape == (16,)
     alphabet = prepared.alphabet
     assert alphabet is not None
-    assert "".join(alphabet.characters or ()) == "\n .0123456789Laeinsy"
+    assert "".join(alphabet.values) == "\n .0123456789Laeinsy"
     plain = content.replace("\r\n", "\n")
     for split in ("train", "test"):
-        for example in alphabet.decode_text(prepared.symbols(split)):
+        for example in alphabet.decode(prepared.symbols(split)):
             assert example.rstrip("\n") in plain
     with pytest.raises(DataError, match="holds text: expected images or symbol_images"):
         prepared.images("train")

@@ -17,7 +17,7 @@ def test_lines_of_english() -> None:
     held_out = np.concatenate([batch.in_test for batch in batches])
     assert source.alphabet is not None
     assert source.alphabet.size <= 96
-    lines = source.alphabet.decode_text(symbols)
+    lines = source.alphabet.decode(symbols)
     assert len(lines) > 5000
     assert 'The simple form, "assert express' in lines
     assert 0.15 < held_out.mean() < 0.25

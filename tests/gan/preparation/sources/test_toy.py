@@ -22,7 +22,8 @@ def test_points_labels_and_manifest(tmp_path: Path, name: str):
     opened = open_prepared(write(tmp_path, name))
     opened.verify()
     toy, manifest = make_toy(name), opened.manifest
-    assert (manifest.source, manifest.kind, manifest.dtype) == (f"toy {name}", "points", "float32")
+    assert (manifest.source, manifest.toy) == ("toy", name)
+    assert (manifest.kind, manifest.dtype) == ("points", "float32")
     assert manifest.shape == [toy.dimensions]
     train, test = opened.points("train"), opened.points("test")
     assert train.dtype == np.float32

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gan.errors import DataError
+from gan.generators.samples_file import ABOUT, ARRAY, read_samples, write_samples
+
+RNG = np.random.default_rng(0)
+SAMPLES = {
+    "images": RNG.integers(0, 256, (7, 1, 4, 4), np.uint8),
+    "points": RNG.normal(size=(7, 2)).astype(np.float32),
+    "text": RNG.integers(0, 9, (7, 5), np.uint8),
+    "labels": RNG.dirichlet([1, 1, 1], 7).astype(np.float32),
+}
+
+
+def write(folder: Path, kind: str = "points") -> np.ndarray:
+    samples = SAMPLES[kind]
+    dtype = "|u1" if samples.dtype == np.uint8 else "<f4"
+    write_samples(folder, kind, samples.shape, dtype, np.split(samples, [3, 6]))
+    return samples
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_they_come_back_memory_mapped(tmp_path: Path, kind: str):
+    samples = write(tmp_path / "new" / "folder", kind)
+    found = read_samples(tmp_path / "new" / "folder")
+    assert found.kind == kind
+    assert isinstance(found.array, np.memmap)
+    assert found.array.dtype == samples.dtype
+    np.testing.assert_array_equal(found.array, samples)
+
+
+def test_the_same_samples_are_the_same_bytes_in_whatever_batches(tmp_path: Path):
+    samples = write(tmp_path / "a")
+    write_samples(tmp_path / "b", "points", samples.shape, "<f4", [samples.astype(np.float64)])
+    for name in (ARRAY, ABOUT):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_samples_that_stop_half_way_leave_the_older_ones(tmp_path: Path):
+    samples = write(tmp_path)
+
+    def broken():
+        yield samples[:2] + 1
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        write_samples(tmp_path, "points", samples.shape, "<f4", broken())
+    np.testing.assert_array_equal(read_samples(tmp_path).array, samples)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([ARRAY, ABOUT])
+
+
+@pytest.mark.parametrize("missing", [ARRAY, ABOUT])
+def test_a_missing_file_is_named(tmp_path: Path, missing: str):
+    write(tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(DataError, match=f"cannot be read: .*{missing}.*; run sample"):
+        read_samples(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "7", "\xff"])
+def test_a_damaged_description_is_refused(tmp_path: Path, content: str):
+    write(tmp_path)
+    (tmp_path / ABOUT).write_text(content, encoding="latin-1")
+    with pytest.raises(DataError, match=r"the samples in .* cannot be read: .*; run sample"):
+        read_samples(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ['"sounds"', "null", "[]"])
+def test_an_unknown_kind_is_refused(tmp_path: Path, kind: str):
+    write(tmp_path)
+    (tmp_path / ABOUT).write_text(f'{{"kind": {kind}}}')
+    expected = "says kind .*: expected one of images, points, text, labels"
+    with pytest.raises(DataError, match=expected):
+        read_samples(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "foreign", "short"])
+def test_a_damaged_array_is_refused(tmp_path: Path, damage: str):
+    write(tmp_path)
+    content = (tmp_path / ARRAY).read_bytes()
+    damaged = {"empty": b"", "foreign": b"no array at all", "short": content[:-8]}
+    (tmp_path / ARRAY).write_bytes(damaged[damage])
+    with pytest.raises(DataError, match=r"the samples in .* cannot be read: .*; run sample"):
+        read_samples(tmp_path)
