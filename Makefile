@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: all setup test lint clean
+.PHONY: all setup test test-fast coverage lint clean
 
 all: setup
 	VIRTUAL_ENV= $(BIN)/dvc repro  # in .venv, whatever else is activated
@@ -19,10 +19,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
+test-fast: setup  # what takes no DVC and no long run
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow' --ignore tests/kernels
+
+coverage: setup
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered
+
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf .venv build *.egg-info
