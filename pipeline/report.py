@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from gan.figures.history import curves
 from gan.generators.samples_file import read_samples
 from gan.training.snapshots import load_snapshots
 from pipeline.params import run_stage
-from pipeline.paths import EVALUATION, PREPARED, REPORT, SAMPLES, SNAPSHOTS, TRAINING
+from pipeline.paths import EVALUATION, PREPARED, REPORT, SAMPLES, SNAPSHOTS, TRAIN_METRICS, TRAINING
 
 
 def main(config: Config) -> None:
@@ -29,7 +30,8 @@ def main(config: Config) -> None:
     draw.course(snapshots, prepared, REPORT)
     with (TRAINING / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    curves({key: [float(row[key]) for row in rows] for key in rows[0]}, REPORT / "curves.png")
+    telling = json.loads(TRAIN_METRICS.read_bytes())["last"]  # without what this game does not say
+    curves({key: [float(row[key]) for row in rows] for key in telling}, REPORT / "curves.png")
     draw.grid(samples.array, prepared, REPORT, config.sample.grid)
     if (SAMPLES / "interpolation.npy").exists():
         between = np.load(SAMPLES / "interpolation.npy", allow_pickle=False)
