@@ -1,13 +1,16 @@
 """Tiny games for the tests of the step and of the loop around it."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
 from gan.config import Config, parse
+from gan.data import TrainingSet
+from gan.training.history import HistoryRow
+from gan.training.snapshots import Snapshot
 from gan.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -33,7 +36,7 @@ def images(count: int = 24, channels: int = 1, size: int = 16) -> np.ndarray:
 
 
 def trainer(config: Config | None = None, **shape: int) -> Trainer:
-    return Trainer(config or configure(), images(**shape), device=CPU)
+    return Trainer(config or configure(), TrainingSet(images(**shape)), device=CPU)
 
 
 def advance(run: Trainer) -> None:
@@ -82,9 +85,18 @@ def assert_same_state(one: object, other: object, where: str = "state") -> None:
         assert one == other, where
 
 
-class Grids:
-    def __init__(self) -> None:
-        self.written: dict[int, np.ndarray] = {}
+class Recorder:
+    """A watcher that keeps what it is told, and does something at each snapshot if asked to."""
 
-    def __call__(self, step: int, grid: np.ndarray) -> None:
-        self.written[step] = grid
+    def __init__(self, then: Callable[[Snapshot], object] = lambda snapshot: None) -> None:
+        self.samples: dict[int, np.ndarray] = {}
+        self.rows_told: list[int] = []
+        self._then = then
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        self.samples[snapshot.step] = snapshot.samples
+        self._then(snapshot)
+
+    def rows(self, rows: Sequence[HistoryRow], measures: Sequence[str]) -> None:
+        assert all(len(row) == 2 + len(measures) for row in rows)
+        self.rows_told.append(len(rows))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gan.config import Config, parse
+from gan.data import TrainingSet
 from gan.game.objectives import Game
 from gan.game.players import Fake
 from gan.training.trainer import Trainer
@@ -100,7 +101,7 @@ def game(mechanism: str, **train: object) -> Config:
 
 
 def play(mechanism: str, rounds: int = 0, **train: object) -> Trainer:
-    run = Trainer(game(mechanism, **train), images(size=8), device=CPU)
+    run = Trainer(game(mechanism, **train), TrainingSet(images(size=8)), device=CPU)
     for _ in range(rounds):
         advance(run)
     return run
@@ -226,7 +227,7 @@ def test_penalties_are_exact_under_bf16(penalty: str, monkeypatch):
         objective = {"penalties": {"r1": 0.0, penalty: 1.0, "every": 1}}
         values = game("minimax", precision=precision).model_dump()
         values["objective"].update(objective, generator="non_saturating")
-        run = Trainer(parse(Config, values, "test"), images(size=8), device=CPU)
+        run = Trainer(parse(Config, values, "test"), TrainingSet(images(size=8)), device=CPU)
         # Large weights, so that there is a slope to speak of.
         with torch.no_grad():
             for parameter in run.discriminator.parameters():
@@ -244,7 +245,7 @@ def test_penalties_are_exact_under_bf16(penalty: str, monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_a_round_never_waits_for_the_gpu(mechanism: str):
-    run = Trainer(game(mechanism), images(size=8), device=torch.device("cuda"))
+    run = Trainer(game(mechanism), TrainingSet(images(size=8)), device=torch.device("cuda"))
     run.advance()
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -13,23 +13,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gan.config import Config, parse
+from gan.data import TrainingSet
 from gan.data.batches import Labelled
 from gan.game import estimators
 from gan.game.label_players import (
-    RelaxingClassifier,
-    WeighingClassifier,
     look_up,
-    make_classifying_players,
 )
 from gan.game.relaxation import one_hot
 from gan.pixels import to_network
-from gan.symbols import Alphabet
+from gan.symbols import Alphabet, ClassNames, Colours
 from gan.training.alarms import alarms
 from gan.training.trainer import Trainer
 from kernels import log_prob
 from tests.gan.playing import CPU, assert_same_state, measured, snapshot
 
-TWO, FIVE = Alphabet(labels=("cat", "dog")), Alphabet(labels=tuple("abcde"))
+TWO, FIVE = ClassNames(("cat", "dog")), ClassNames(tuple("abcde"))
 DIVERGENCES = ("gan", "jensen_shannon", "kl", "reverse_kl", "pearson", "squared_hellinger")
 CRITIC = {"discriminator": "wasserstein", "generator": "wasserstein", "weight_clip": 0.1}
 MECHANISMS: dict[str, dict] = {
@@ -81,7 +79,7 @@ def data(count: int = 22, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
 
 def trainer(alphabet: Alphabet = FIVE, **objective: object) -> Trainer:
     images, labels = data(classes=alphabet.size)
-    return Trainer(configure(**objective), images, labels=labels, alphabet=alphabet, device=CPU)
+    return Trainer(configure(**objective), TrainingSet(images, alphabet, labels), device=CPU)
 
 
 def batch(alphabet: Alphabet = FIVE) -> Labelled:
@@ -213,8 +211,9 @@ def test_a_resumed_game_is_the_same_to_the_bit(mechanism: str, alphabet: Alphabe
 def test_labels_stay_with_their_images():
     run = trainer()
     for _ in range(13):
-        images, labels = run._next_batch()
-        assert torch.equal(images[:, 0, 0, 0].long(), labels)
+        given = run._batches.next()
+        assert isinstance(given, Labelled)
+        assert torch.equal(given.examples[:, 0, 0, 0].long(), given.labels)
 
 
 def test_drawn_labels_are_those_of_the_classifiers_distribution():
@@ -310,22 +309,12 @@ def test_fixed_samples_are_what_the_average_says_of_the_first_images():
     torch.testing.assert_close(torch.from_numpy(run.fixed_samples(3)), expected)
 
 
-def test_the_players_follow_from_the_estimator():
-    weighed = make_classifying_players(configure(), (1, 8, 8), CPU, FIVE)
-    assert type(weighed) is WeighingClassifier
-    relaxing = configure(**CRITIC, discrete={"estimator": "relaxed"})
-    assert type(make_classifying_players(relaxing, (1, 8, 8), CPU, FIVE)) is RelaxingClassifier
-    for alphabet in (None, Alphabet.levels(5)):
-        with pytest.raises(ValueError, match="needs an alphabet of labels"):
-            make_classifying_players(configure(), (1, 8, 8), CPU, alphabet)
-
-
-def test_labels_and_classifier_come_together():
-    images, labels = data()
-    with pytest.raises(ValueError, match=r"labels are missing, and model\.name is classifier"):
-        Trainer(configure(), images, alphabet=FIVE, device=CPU)
-    with pytest.raises(ValueError, match=r"labels are given, and model\.name is dcgan"):
-        Trainer(Config(), images, labels=labels, device=CPU)
+@pytest.mark.parametrize("alphabet", [None, Colours.levels(256)])
+def test_a_classifier_without_labels_has_no_network(alphabet: Colours | None):
+    images, _ = data()
+    examples = images if alphabet is None else images[:, 0]
+    with pytest.raises(ValueError, match="expected an alphabet of labels, for a classifier"):
+        Trainer(configure(), TrainingSet(examples, alphabet), device=CPU)
 
 
 @pytest.mark.parametrize("estimator", ["importance", "reinforce"])
@@ -345,8 +334,8 @@ def test_a_noisy_label_is_learned_with_its_chances(estimator: str):
         },
         "test",
     )  # fmt: skip
-    alphabet = Alphabet(labels=("heads", "tails", "edge"))
-    run = Trainer(config, images, labels=labels, alphabet=alphabet, device=CPU)
+    alphabet = ClassNames(("heads", "tails", "edge"))
+    run = Trainer(config, TrainingSet(images, alphabet, labels), device=CPU)
     for _ in range(250):
         run.advance()
     dark, bright = run.fixed_samples(2)

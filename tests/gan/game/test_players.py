@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gan.config import Config, parse
+from gan.data import TrainingSet
 from gan.game.objectives import Game
 from gan.game.players import frozen
 from gan.training.trainer import Trainer
@@ -146,7 +147,7 @@ def test_the_penalty_is_paid_lazily_and_scaled():
     values = configure().model_dump()
     values["model"]["discriminator_norm"] = "none"
     values["objective"] = {"penalties": {"r1": 0.5, "every": 3}, "d_steps": 2}
-    run = Trainer(parse(Config, values, "test"), images(), device=CPU)
+    run = Trainer(parse(Config, values, "test"), TrainingSet(images()), device=CPU)
     for _ in range(4):
         run.advance()
     paid = [measured(run, step)["penalty"] for step in range(4)]

@@ -12,16 +12,6 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_the_logit_of_a_bernoulli_as_two():
-    logits = torch.tensor([[-1.0, 0.0, 3.0]], dtype=torch.bfloat16)
-    two = relaxation.categorical_logits(logits, 2)
-    assert two.shape == (1, 2, 3)
-    assert two.dtype == torch.float32
-    torch.testing.assert_close(two.softmax(1)[:, 1], logits.float().sigmoid())
-    many = torch.randn(1, 4, 3)
-    assert torch.equal(relaxation.categorical_logits(many, 4), many)
-
-
 def test_relaxed_symbols_by_hand():
     logits = torch.tensor([[[0.0], [2 * math.log(3.0)]]])  # two symbols, one place
     assert relaxation.relaxed(logits, 1.0).flatten().tolist() == pytest.approx([0.1, 0.9])

@@ -12,23 +12,21 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical
 
 from gan.config import Config, parse
-from gan.game.players import Players, spread
+from gan.data import TrainingSet
+from gan.game.players import spread
 from gan.game.relaxation import one_hot
 from gan.game.symbol_players import (
-    RelaxingPlayers,
-    WeighingPlayers,
-    draw_symbols,
-    make_players,
     symbol_spread,
 )
+from gan.generators.sampling import draw_symbols
 from gan.models import base
-from gan.symbols import Alphabet
+from gan.symbols import Alphabet, Characters, Colours
 from gan.training.trainer import Trainer
 from tests.gan.playing import CPU, advance, assert_same_state, measured, resumed, snapshot
 
-BINARY = Alphabet.levels(2)
-COLOURS = Alphabet(colours=((0, 0, 0), (255, 0, 0), (0, 255, 0), (10, 20, 255), (255, 255, 255)))
-LETTERS = Alphabet(characters=tuple("abcdef "))
+BINARY = Colours.levels(2)
+COLOURS = Colours(((0, 0, 0), (255, 0, 0), (0, 255, 0), (10, 20, 255), (255, 255, 255)))
+LETTERS = Characters(tuple("abcdef "))
 
 WEIGHED = {"generator": "boundary_seeking"}
 CRITIC = {"discriminator": "wasserstein", "generator": "wasserstein"}
@@ -159,9 +157,9 @@ def game(mechanism: str, **train: object) -> Config:
     relaxes = objective.get("discrete", {}).get("estimator") in ("straight_through", "relaxed")
     objective["discrete"] = {**({} if relaxes else {"samples": 3}), **objective.get("discrete", {})}
     values = {
-        "data": {"name": "topics"} if alphabet.is_text else {"levels": 2},
+        "data": {"name": "topics"} if isinstance(alphabet, Characters) else {"levels": 2},
         "model": {
-            "name": "text" if alphabet.is_text else "dcgan",
+            "name": "text" if isinstance(alphabet, Characters) else "dcgan",
             "latent_size": 4,
             "generator_width": 4,
             "discriminator_width": 4,
@@ -182,13 +180,14 @@ def game(mechanism: str, **train: object) -> Config:
 
 
 def symbols(alphabet: Alphabet, count: int = 24) -> np.ndarray:
-    shape = (count, 9) if alphabet.is_text else (count, 8, 8)
+    shape = (count, 9) if isinstance(alphabet, Characters) else (count, 8, 8)
     return np.random.default_rng(0).integers(0, alphabet.size, shape, np.uint8)
 
 
 def play(mechanism: str, rounds: int = 0, device: torch.device = CPU, **train: object) -> Trainer:
     alphabet = MECHANISMS[mechanism][0]
-    run = Trainer(game(mechanism, **train), symbols(alphabet), device=device, alphabet=alphabet)
+    data = TrainingSet(symbols(alphabet), alphabet)
+    run = Trainer(game(mechanism, **train), data, device=device)
     for _ in range(rounds):
         advance(run)
     return run
@@ -254,12 +253,12 @@ def test_symbols_carry_no_gradient_and_look_like_the_data():
     assert not fake.examples.requires_grad
     assert fake.log_probs.shape == (3, 4)
     assert fake.log_probs.requires_grad
-    table = COLOURS.colour_table()
+    table = COLOURS.table()
     pixels = fake.examples.permute(0, 2, 3, 1).reshape(-1, 3)
     assert (pixels[:, None] == table).all(-1).any(1).all()
     real = symbols(COLOURS, 4)
     seen = run.players._real_examples(torch.from_numpy(real))
-    assert torch.equal(seen, torch.from_numpy(COLOURS.decode_images(real)).float() / 127.5 - 1)
+    assert torch.equal(seen, torch.from_numpy(COLOURS.decode(real)).float() / 127.5 - 1)
     text = play("one beta on text").players
     assert text._draw_fake().examples.dtype == torch.uint8
     assert torch.equal(text._real_examples(torch.ones(2, 9, dtype=torch.uint8)), torch.ones(2, 9))
@@ -409,21 +408,11 @@ def test_relaxed_players_show_what_they_say():
     assert set(bits.examples.unique().tolist()) == {-1.0, 1.0}
 
 
-def test_the_players_follow_from_alphabet_and_estimator():
-    config = game("importance on bits")
-    assert type(make_players(config, (1, 8, 8), CPU, BINARY)) is WeighingPlayers
-    relaxing = game("straight through on bits, clipped")
-    assert type(make_players(relaxing, (1, 8, 8), CPU, BINARY)) is RelaxingPlayers
-    assert type(make_players(parse(Config, {}, "here"), (1, 8, 8), CPU)) is Players
-
-
 def test_the_shape_of_an_example_is_that_of_the_decoded_one():
     mechanism = "importance on colours, R1, R2 and gradient penalty"
-    given = Trainer(
-        game(mechanism), symbols(COLOURS), shape=(3, 8, 8), device=CPU, alphabet=COLOURS
-    )
-    assert given.generator.shape == play(mechanism).generator.shape == (3, 8, 8)
-    assert given.fixed_samples(4).shape == (4, 3, 8, 8)
+    run = play(mechanism)
+    assert run.generator.shape == (3, 8, 8)
+    assert run.fixed_samples(4).shape == (4, 3, 8, 8)
     assert play("one beta on text").generator.shape == (9,)
     assert play("one beta on text").fixed_samples(4).shape == (4, 9)
 
@@ -450,7 +439,7 @@ def test_a_run_that_changes_the_device_draws_the_same_stream_of_symbols(caplog):
 
 # --- a world that is known ---------------------------------------------------------------------
 
-BITS = Alphabet(characters=("0", "1"))
+BITS = Characters(("0", "1"))
 SPACE = torch.tensor(list(itertools.product((0, 1), repeat=8)), dtype=torch.uint8)  # [256, 8]
 # The data: each of four rows as likely, bits independent given the row.
 ROWS = 2.0 * torch.tensor(
@@ -527,7 +516,7 @@ def test_a_known_optimum_is_found(discrete: dict, rate: float, monkeypatch):
         },
     }
     examples = SPACE.repeat_interleave(counts, 0).numpy()
-    run = Trainer(parse(Config, values, "toy"), examples, device=CPU, alphabet=BITS)
+    run = Trainer(parse(Config, values, "toy"), TrainingSet(examples, BITS), device=CPU)
 
     def kl() -> float:
         return (p * (p / chances(run.generator.rows)).log()).sum().item()

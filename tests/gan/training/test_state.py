@@ -8,7 +8,7 @@ import torch
 
 from gan.errors import StateError
 from gan.training import states as state_cli
-from gan.training.state import code_digest, fingerprint, hold
+from gan.training.state import fingerprint, hold
 
 
 def content(value: float) -> dict[str, object]:
@@ -105,7 +105,7 @@ def test_fewer_steps_than_the_state_has_start_afresh(tmp_path: Path):
 
 def test_a_second_holder_is_refused_with_the_first_ones_process(tmp_path: Path):
     code = (
-        "import sys\nfrom gan.state import hold\n"
+        "import sys\nfrom gan.training.state import hold\n"
         f"with hold({str(tmp_path)!r}, {{'a': 1}}):\n"
         "    print('held', flush=True)\n    sys.stdin.read()\n"
     )
@@ -139,34 +139,6 @@ def test_the_fingerprint_depends_on_values_not_on_order():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
     assert len(fingerprint({})) == 16
-
-
-def test_the_code_digest_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    source = tmp_path / "some_package_of_ours.py"
-    source.write_text("x = 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    empty = code_digest(("some_package_of_ours",))
-    __import__("some_package_of_ours")
-    try:
-        loaded = code_digest(("some_package_of_ours",))
-        source.write_text("x = 2\n")
-        assert len({empty, loaded, code_digest(("some_package_of_ours",))}) == 3
-    finally:
-        del sys.modules["some_package_of_ours"]
-
-
-def test_of_the_operators_every_file_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A Triton module is imported, and a launch configuration read, when it is first used."""
-    package = tmp_path / "operators_of_ours"
-    (package / "tuning").mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    digests = set()
-    for name in ("__init__.py", "triton.py", "tuning/some.json", "notes.txt"):
-        (package / name).write_text(f"# {name}")
-        digests.add(code_digest((), ("operators_of_ours",)))
-    assert len(digests) == 3
-    del sys.modules["operators_of_ours"]
 
 
 def test_list_and_prune(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
