@@ -1,12 +1,10 @@
-"""What a classifier took images for: PNGs, and a table of all predictions.
+"""What a classifier took images for, as PNGs.
 
 As `gan.figures`: the same content gives the same bytes.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +27,6 @@ from gan.figures.canvas import (
     save_figure,
     shortened,
 )
-from gan.files import write_bytes
 from gan.pixels import Images, Labels, Points
 from gan.training.snapshots import Snapshot
 
@@ -119,26 +116,6 @@ def confusion(counts: npt.NDArray[np.int64], names: Sequence[str], path: PathLik
     axis.set_ylabel("label", fontsize=8)
     axis.set_title("test images by class, and what they were taken for", fontsize=8)
     save_figure(figure, path)
-
-
-def write_predictions(
-    probabilities: Points, labels: Labels, names: Sequence[str], path: PathLike
-) -> None:
-    """Write one line an image: its place, label, prediction and how probable that seemed.
-
-    Args:
-        probabilities: `[N, V]`.
-        labels: `[N]`.
-        names: of the V classes.
-        path: CSV to write, whole or not at all.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "label", "predicted", "probability"])
-    for index, (row, label) in enumerate(zip(probabilities, labels, strict=True)):
-        found = row.argmax()
-        writer.writerow([index, names[label], names[found], f"{row[found]:.4f}"])
-    write_bytes(path, text.getvalue().encode())
 
 
 def real(prepared: Prepared, folder: Path, columns: int) -> None:

@@ -1,23 +1,17 @@
 import io
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gan.config import DataConfig
+from gan.data import Prepared, open_prepared
 from gan.errors import UserError
 from gan.figures import images as figures
-
-HISTORY = {
-    "step": [50, 100, 150],
-    "images": [3200, 6400, 9600],
-    "discriminator_loss": [1.2, 1.0, math.nan],
-    "generator_loss": [0.7, 0.9, 1.1],
-    "real_logit": [0.1, 0.5, 0.4],
-    "generator_gradient_norm": [10.0, 1.0, 0.1],
-    "images_per_second": [900, 1000, 950],
-}
+from gan.figures import of_kind
+from gan.preparation.prepare import prepare
+from gan.training.snapshots import Snapshot
 
 
 def noise(count: int, shape: tuple[int, int, int] = (1, 8, 8)) -> np.ndarray:
@@ -39,7 +33,6 @@ DRAWINGS = {
     "image_grid": lambda path: figures.image_grid(noise(7), 3, path),
     "nearest_images": draw_nearest,
     "class_histogram": draw_histogram,
-    "curves": lambda path: figures.curves(HISTORY, path),
 }
 
 
@@ -93,49 +86,6 @@ def test_grids_that_cannot_be_drawn_are_refused(images, columns: int, tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
-def test_columns_that_belong_together_share_a_chart():
-    names = [name for name in HISTORY if name not in figures.AXES]
-    assert figures._groups(names) == [
-        ("losses", False, ["discriminator_loss", "generator_loss"]),
-        ("real logit", False, ["real_logit"]),
-        ("generator gradient norm", True, ["generator_gradient_norm"]),
-        ("images per second", False, ["images_per_second"]),
-    ]
-
-
-def test_columns_that_are_zero_throughout_have_no_chart(tmp_path: Path):
-    steps = {"step": [1, 2], "loss": [2.0, 1.0]}
-    for name, more in {
-        "loss": {},
-        "zero": {"penalty": [0.0, 0.0]},
-        "nan": {"penalty": [0.0, math.nan]},
-    }.items():
-        figures.curves({**steps, **more}, tmp_path / name)
-    charts = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert charts["zero"] == charts["loss"]
-    assert Image.open(tmp_path / "nan").width > Image.open(tmp_path / "loss").width
-    # All of them, where there is nothing else.
-    figures.curves({"step": [1, 2], "loss": [0.0, 0.0]}, tmp_path / "flat")
-    assert Image.open(tmp_path / "flat").size == Image.open(tmp_path / "loss").size
-
-
-@pytest.mark.parametrize(
-    "history",
-    [{}, {"step": [1]}, {"loss": [1.0]}, {"step": [1, 2], "loss": [1.0]}],
-    ids=["nothing", "only step", "no step", "lengths"],
-)
-def test_histories_that_cannot_be_drawn_are_refused(history, tmp_path: Path):
-    with pytest.raises(UserError, match="history"):
-        figures.curves(history, tmp_path / "curves.png")
-
-
-def test_a_history_without_a_finite_value_or_with_one_row_is_drawn(tmp_path: Path):
-    figures.curves({"step": [1], "loss": [2.0]}, tmp_path / "row.png")
-    values = [math.nan, math.inf]
-    figures.curves({"step": [1, 2], "gradient_norm": values}, tmp_path / "nan.png")
-    assert Image.open(tmp_path / "nan.png").width > 100
-
-
 def test_shapes_that_do_not_fit_are_refused(tmp_path: Path):
     with pytest.raises(UserError, match="do not fit"):
         figures.nearest_images(
@@ -149,3 +99,56 @@ def test_shapes_that_do_not_fit_are_refused(tmp_path: Path):
 def test_any_number_of_samples_beside_their_neighbours(count: int, tmp_path: Path):
     draw_nearest(tmp_path / "nearest.png", count)
     assert Image.open(tmp_path / "nearest.png").height < 3000
+
+
+@pytest.fixture(scope="module", params=[0, 2], ids=["grey", "symbols"])
+def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    folder = tmp_path_factory.mktemp("images")
+    prepare(DataConfig(size=8, levels=request.param), folder, progress=False)
+    return open_prepared(folder)
+
+
+def grid_of(images: np.ndarray, columns: int, folder: Path) -> bytes:
+    figures.image_grid(images, columns, folder / "expected.png")
+    return (folder / "expected.png").read_bytes()
+
+
+def test_of_images_everything_but_the_evaluation_is_a_grid(prepared: Prepared, tmp_path: Path):
+    kind = of_kind("images")
+    folder = tmp_path / "drawn"
+    kind.real(prepared, folder, 3)
+    kind.moment(Snapshot(7, "images", noise(9)), prepared, folder / "step.png", 3)
+    kind.course([Snapshot(7, "images", noise(9))], prepared, folder)
+    kind.grid(noise(20), prepared, folder, 3)
+    kind.between(noise(8).reshape(2, 4, 1, 8, 8), prepared, folder)
+    expected = {
+        "real.png": (np.asarray(prepared.images("train")[:9]), 3),
+        "step.png": (noise(9), 3),
+        "grid.png": (noise(20)[:9], 3),
+        "interpolation.png": (noise(8), 4),
+    }
+    assert {path.name for path in folder.iterdir()} == set(expected)
+    for name, (images, columns) in expected.items():
+        assert (folder / name).read_bytes() == grid_of(images, columns, tmp_path), name
+
+
+def test_the_evaluation_of_images(prepared: Prepared, tmp_path: Path):
+    shown = {
+        "nearest.indices": np.array([[3, 1], [0, 2]]),
+        "nearest.distances": np.array([[0.1, 0.2], [0.3, 0.4]]),
+    }
+    of_kind("images").evaluation(shown, noise(5), prepared, tmp_path / "without")
+    assert [path.name for path in (tmp_path / "without").iterdir()] == ["nearest.png"]
+    shares = {"shares.samples": np.full(10, 0.1), "shares.training": np.full(10, 0.1)}
+    of_kind("images").evaluation(shown | shares, noise(5), prepared, tmp_path / "with")
+    names = sorted(path.name for path in (tmp_path / "with").iterdir())
+    assert names == ["classes.png", "nearest.png"]
+    assert all(Image.open(tmp_path / "with" / name).width > 100 for name in names)
+    figures.nearest_images(
+        noise(5)[:2],
+        np.asarray(prepared.images("train")[np.array([[3, 1], [0, 2]])]),
+        shown["nearest.distances"],
+        tmp_path / "expected.png",
+    )
+    found = (tmp_path / "without" / "nearest.png").read_bytes()
+    assert found == (tmp_path / "expected.png").read_bytes()

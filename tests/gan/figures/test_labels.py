@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gan.config import DataConfig
+from gan.data import Prepared, open_prepared
 from gan.errors import UserError
 from gan.figures import labels as figures
+from gan.figures import of_kind
+from gan.figures.images import image_grid
+from gan.preparation.prepare import prepare
+from gan.training.snapshots import Snapshot
 
 NAMES = ("cat", "dog", "a name much too long")
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, 8, 8), np.uint8)
@@ -73,13 +79,30 @@ def test_shapes_that_do_not_fit_are_refused(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_table_of_predictions(tmp_path: Path):
-    probabilities = np.array([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]], np.float32)
-    figures.write_predictions(
-        probabilities, np.array([0, 1]), ("a,b", "c", "d"), tmp_path / "t.csv"
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    folder = tmp_path_factory.mktemp("labels")
+    prepare(DataConfig(size=8), folder, progress=False)
+    return open_prepared(folder)
+
+
+def test_everything_there_is_to_draw_of_labels(prepared: Prepared, tmp_path: Path):
+    kind, names = of_kind("labels"), prepared.label_names
+    probabilities = np.random.default_rng(0).dirichlet([1] * 10, 20).astype(np.float32)
+    folder, expected = tmp_path / "drawn", tmp_path / "expected"
+    snapshot = Snapshot(7, "labels", probabilities[:9])
+    kind.real(prepared, folder, 3)
+    kind.moment(snapshot, prepared, folder / "step.png", 3)
+    kind.course([snapshot], prepared, folder)
+    kind.grid(probabilities, prepared, folder, 3)
+    kind.evaluation({"confusion": np.eye(10, dtype=np.int64)}, probabilities, prepared, folder)
+    image_grid(np.array(prepared.images("train")[:9]), 3, expected / "real.png")
+    for name, split in (("step.png", "train"), ("grid.png", "test")):
+        images, labels = prepared.images(split)[:9], prepared.labels(split)[:9]
+        path = expected / name
+        figures.predictions(images, probabilities[:9], labels, names, path, columns=3)
+    figures.confusion(np.eye(10, dtype=np.int64), names, expected / "confusion.png")
+    found, wanted = (
+        {path.name: path.read_bytes() for path in where.iterdir()} for where in (folder, expected)
     )
-    assert (tmp_path / "t.csv").read_text().splitlines() == [
-        "image,label,predicted,probability",
-        '0,"a,b","a,b",0.7000',
-        "1,c,d,0.5000",
-    ]
+    assert found == wanted

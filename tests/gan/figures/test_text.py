@@ -5,9 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gan.config import DataConfig
+from gan.data import Prepared, open_prepared
 from gan.errors import UserError
+from gan.figures import of_kind
 from gan.figures import text as text_figures
 from gan.figures.text import divergences, lines, page, visible
+from gan.preparation.prepare import prepare
+from gan.training.snapshots import Snapshot
 
 
 def ink(path: Path) -> np.ndarray:
@@ -67,11 +72,9 @@ def test_no_texts_are_refused(tmp_path: Path):
         page([], tmp_path / "page.png", title="t")
 
 
-def rows(scale: float) -> dict[str, dict[str, float | None]]:
-    return {
-        str(n): {"floor": 0.02 * n, "at_floor_count": scale * n, "shuffled": 0.17 * n}
-        for n in range(1, 5)
-    }
+def rows(scale: float) -> dict[str, np.ndarray]:
+    n = np.arange(1, 5)
+    return {"floor": 0.02 * n, "at_floor_count": scale * n, "shuffled": 0.17 * n}
 
 
 def blue(path: Path) -> int:
@@ -88,9 +91,11 @@ def test_bars_are_as_high_as_the_divergences(tmp_path: Path):
 
 def test_what_has_no_value_has_no_bar(tmp_path: Path):
     table = rows(0.1)
-    table["4"] = dict.fromkeys(table["4"])
+    divergences(table, tmp_path / "all.png")
+    for values in table.values():
+        values[3] = np.nan
     divergences(table, tmp_path / "bars.png")
-    assert blue(tmp_path / "bars.png") > 0
+    assert 0 < blue(tmp_path / "bars.png") < 0.8 * blue(tmp_path / "all.png")
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path):
@@ -99,3 +104,39 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path):
         divergences(rows(0.1), tmp_path / f"{name}-bars.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a-bars.png").read_bytes() == (tmp_path / "b-bars.png").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "text.txt").write_text(
+        "\n".join(a + b + c for a in "abc" for b in "de" for c in "fg")
+    )
+    config = DataConfig(name="text", path=str(folder / "text.txt"), length=8)
+    prepare(config, folder / "prepared", progress=False)
+    return open_prepared(folder / "prepared")
+
+
+def test_everything_there_is_to_draw_of_texts(prepared: Prepared, tmp_path: Path):
+    alphabet, kind = prepared.characters, of_kind("text")
+    symbols = np.random.default_rng(0).integers(0, alphabet.size, (12, 8), np.uint8)
+    folder, expected = tmp_path / "drawn", tmp_path / "expected"
+    snapshot = Snapshot(1000, "text", symbols[:4])
+    kind.real(prepared, folder, 2)
+    kind.moment(snapshot, prepared, folder / "step.png", 2)
+    kind.course([snapshot], prepared, folder)
+    kind.grid(symbols, prepared, folder, 2)
+    kind.between(symbols.reshape(3, 4, 8), prepared, folder)
+    kind.evaluation(rows(0.1), symbols, prepared, folder)
+    real, texts = alphabet.decode(np.array(prepared.symbols("train")[:4])), alphabet.decode(symbols)
+    page(real, expected / "real.png", title="training texts")
+    page(texts[:4], expected / "step.png", title="step 1,000")
+    page(texts[:4], expected / "grid.png", title="samples")
+    lines(texts, expected / "samples.txt")
+    title = "from one latent vector to another"
+    page(texts, expected / "interpolation.png", title=title, group=4)
+    divergences(rows(0.1), expected / "ngrams.png")
+    found, wanted = (
+        {path.name: path.read_bytes() for path in where.iterdir()} for where in (folder, expected)
+    )
+    assert found == wanted
