@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from gan.pixels import Images, Kind, from_uint8
@@ -132,7 +133,7 @@ class Colours:
         """
         _check_symbols(symbols, self.size)
         colours = np.array(self.values, np.uint8)[symbols]  # [..., H, W, C]
-        return np.ascontiguousarray(np.moveaxis(colours, -1, -3))
+        return np.ascontiguousarray(rearrange(colours, "... h w c -> ... c h w"))
 
     def encode(self, images: Images) -> Symbols:
         """The nearest colour of every pixel: uint8 `[..., C, H, W]` to uint8 `[..., H, W]`.
@@ -152,7 +153,7 @@ class Colours:
             # All there can be is 256 levels.
             table = nearest(np.arange(256, dtype=np.uint8)[:, None], colours)
             return np.ascontiguousarray(table[images[..., 0, :, :]])
-        pixels = np.moveaxis(images, -3, -1)  # [..., H, W, C]
+        pixels = rearrange(images, "... c h w -> ... h w c")
         return nearest(pixels.reshape(-1, self.channels), colours).reshape(pixels.shape[:-1])
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from gan.errors import DataError
@@ -82,7 +83,7 @@ class Batches:
         self._resident: Tensor | None = None  # [N, H, W, C], or as examples
         if _fits(examples, device) if resident is None else resident:
             rows = torch.from_numpy(examples)
-            outermost = rows.permute(0, 2, 3, 1) if rows.ndim == 4 else rows
+            outermost = rearrange(rows, "n c h w -> n h w c") if rows.ndim == 4 else rows
             self._resident = outermost.contiguous().to(device)
         self._order = self._draw_order()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="batches")
@@ -96,7 +97,7 @@ class Batches:
         """
         if self._resident is not None:
             rows = self._resident[self._advance()]
-            return rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows
+            return rearrange(rows, "b h w c -> b c h w") if rows.ndim == 4 else rows
         # One batch ahead, so that reading from disk goes on while the device computes.
         if self._upcoming is None:
             self._upcoming = self._worker.submit(self._gather, self._peek())

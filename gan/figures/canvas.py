@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
+from einops import rearrange
 
 from gan.errors import UserError
 from gan.files import write_bytes
@@ -64,7 +65,7 @@ def place_image(
     axis: Axes, image: Images, left: float, top: float, title: str, frame: str | None = None
 ) -> None:
     """Draw `image` 0.92 wide, a title above it, and a frame around it if `frame` is a colour."""
-    pixels = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
+    pixels = image[0] if image.shape[0] == 1 else rearrange(image, "c h w -> h w c")
     extent = (left, left + 0.92, top + 0.92, top)
     axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest", extent=extent)
     if frame is not None:

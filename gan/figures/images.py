@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from einops import rearrange
 from PIL import Image
 
 from gan.data.prepared import Prepared
@@ -70,7 +71,7 @@ def image_grid(
     for index, image in enumerate(images):
         top = padding + index // columns * cell_height
         left = padding + index % columns * cell_width
-        canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+        canvas[top : top + height, left : left + width] = rearrange(image, "c h w -> h w c")
     if scale is None:
         scale = max(1, GRID_PIXELS // max(canvas.shape[:2]))
     canvas = canvas.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -188,7 +189,7 @@ def grid(samples: npt.NDArray[Any], prepared: Prepared, folder: Path, columns: i
 
 def between(path: npt.NDArray[Any], prepared: Prepared, folder: Path) -> None:
     """A row a pair of latent vectors."""
-    images = path.reshape(-1, *path.shape[2:])
+    images = rearrange(path, "r steps c h w -> (r steps) c h w")
     image_grid(images, path.shape[1], folder / "interpolation.png")
 
 

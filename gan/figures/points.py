@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from gan.data.meaning import toy_of
@@ -122,7 +123,7 @@ def paths(points: Points, path: PathLike) -> None:
     """
     if points.ndim != 3:
         raise UserError(f"points are {list(points.shape)}: expected [R, steps, D]")
-    _check_points(points.reshape(-1, points.shape[2]))
+    _check_points(rearrange(points, "r steps d -> (r steps) d"))
     flat = points.shape[2] == 1
     figure = new_figure(4.6, 3.2 if flat else 4.6)
     axis = figure.subplots()

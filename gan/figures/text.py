@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from einops import rearrange
 
 from gan.data.prepared import Prepared
 from gan.errors import UserError
@@ -152,7 +153,7 @@ def grid(samples: npt.NDArray[Any], prepared: Prepared, folder: Path, columns: i
 def between(path: npt.NDArray[Any], prepared: Prepared, folder: Path) -> None:
     """A block of lines a pair of latent vectors."""
     page(
-        prepared.characters.decode(path.reshape(-1, path.shape[2])),
+        prepared.characters.decode(rearrange(path, "r steps l -> (r steps) l")),
         folder / "interpolation.png",
         title="from one latent vector to another",
         group=path.shape[1],

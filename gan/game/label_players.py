@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from gan.config import Config
@@ -49,7 +50,7 @@ class _Classifying(Symbolic):
     def _generate(self) -> tuple[Tensor, Tensor]:
         """The images, flat as latent vectors are, `[B, C·S·S]`, and the logits of their labels."""
         with self._precision():
-            return self._images.flatten(1), self.generator(self._images)
+            return rearrange(self._images, "b c h w -> b (c h w)"), self.generator(self._images)
 
     def _verdict(self, examples: Tensor) -> Tensor:
         return look_up(self.discriminator(self._images), examples)
@@ -83,5 +84,5 @@ def look_up(table: Tensor, labels: Tensor) -> Tensor:
     """
     if labels.is_floating_point():
         return (labels * table).sum(1)
-    rows = labels.view(-1, len(table)).long()  # [M, B]
-    return table.mT.gather(0, rows).flatten()
+    rows = rearrange(labels, "(m b) -> m b", b=len(table)).long()
+    return rearrange(table.mT.gather(0, rows), "m b -> (m b)")

@@ -28,7 +28,7 @@ def make_optimiser(
     Args:
         name: which one.
         parameters: what it moves.
-        learning_rate: to begin with; `gan.game.schedules` says what becomes of it.
+        learning_rate: to begin with; `gan.schedules` says what becomes of it.
         betas: of the first and second moment; rmsprop has only a second.
         weight_decay: of adamw.
 

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan.config import Config, TrainConfig
 from gan.data.training_set import TrainingSet
@@ -23,12 +22,13 @@ from gan.game.measures import MEASURES
 from gan.game.objectives import Game
 from gan.game.optimisers import make_optimiser
 from gan.game.penalties import Seen
-from gan.game.schedules import learning_rate_factor
 from gan.generators.sampling import generate
 from gan.models import build_discriminator, build_generator
 from gan.models.base import Generator, Network
 from gan.pixels import Examples, to_network
+from gan.private import AnyBatchNorm, SpectralNormalisation, clamp_all_
 from gan.runtime import computes_in_bf16, stream_seed
+from gan.schedules import learning_rate_factor, set_learning_rate
 from kernels.losses import DiscriminatorStatistics
 
 _log = logging.getLogger(__name__)
@@ -49,10 +49,12 @@ def frozen(network: nn.Module) -> Iterator[None]:
     norms = [
         each
         for each in network.modules()
-        if isinstance(each, nn.modules.batchnorm._BatchNorm) and each.track_running_stats
+        if isinstance(each, AnyBatchNorm) and each.track_running_stats
     ]
     iterations = [
-        each for each in network.modules() if isinstance(each, _SpectralNorm) and each.training
+        each
+        for each in network.modules()
+        if isinstance(each, SpectralNormalisation) and each.training
     ]
     for parameter in parameters:
         parameter.requires_grad_(False)
@@ -302,9 +304,7 @@ class Players:
         """Put the discriminator's parameters back into the box (Arjovsky et al. 2017)."""
         bound = self.config.objective.weight_clip
         if bound > 0:
-            parameters: list[Tensor] = list(self.discriminator.parameters())
-            torch._foreach_clamp_min_(parameters, -bound)
-            torch._foreach_clamp_max_(parameters, bound)
+            clamp_all_(list(self.discriminator.parameters()), -bound, bound)
 
     def _draw_fake(self) -> Fake:
         latent, outputs = self._generate()
@@ -342,8 +342,7 @@ class Players:
             (self.generator_optimiser, train.generator_learning_rate),
             (self.discriminator_optimiser, train.discriminator_learning_rate),
         ):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * share
+            set_learning_rate(optimiser, rate * share)
 
     # --- the state -------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 # Exponential variables are kept above this: the logarithm of 0 would be an infinite Gumbel.
@@ -68,4 +69,4 @@ def colours(symbols: Tensor, table: Tensor) -> Tensor:
         symbols: below V.
         table: colours in [−1, 1], `[V, C]`.
     """
-    return F.embedding(symbols.int(), table).movedim(-1, 1)
+    return rearrange(F.embedding(symbols.int(), table), "n h w c -> n c h w")

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from gan.config import Config
@@ -76,7 +77,9 @@ class WeighingPlayers(Symbolic):
         )
         self._draws += 1
         # The first B are the first samples of all latent vectors.
-        return Fake(self._shown(drawn.symbols.flatten(0, 1)), drawn.log_probs, latent)
+        return Fake(
+            self._shown(rearrange(drawn.symbols, "m b ... -> (m b) ...")), drawn.log_probs, latent
+        )
 
     def _real_examples(self, batch: Any) -> Tensor:
         return self._shown(batch)

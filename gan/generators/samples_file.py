@@ -49,10 +49,12 @@ def write_samples(
     """
     folder = Path(folder)
     with atomic_write(folder / ARRAY) as file:
-        header = {"descr": dtype, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+        array = np.lib.format.open_memmap(file.name, "w+", dtype=np.dtype(dtype), shape=shape)
+        filled = 0
         for batch in batches:
-            file.write(batch.astype(dtype, copy=False).tobytes())
+            array[filled : filled + len(batch)] = batch
+            filled += len(batch)
+        array.flush()
     write_json(folder / ABOUT, {"kind": kind})
 
 

@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from gan.models.base import Generator, evaluating
@@ -85,7 +86,9 @@ def generate_between(
     change.
     """
     path = interpolate(start, end, steps, generator.config.latent)  # [R, steps, Z]
-    frames = generate(generator, path.transpose(0, 1).flatten(0, 1), len(start), seed, fresh=False)
+    frames = generate(
+        generator, rearrange(path, "r steps z -> (steps r) z"), len(start), seed, fresh=False
+    )
     return cast(Examples, np.stack(list(frames), axis=1))
 
 

@@ -39,6 +39,7 @@ from gan.judges.networks import (
 )
 from gan.pixels import Images, from_uint8
 from gan.runtime import stream_seed
+from gan.schedules import learning_rate_factor, set_learning_rate, warmed_up
 from gan.tensor_file import read_tensors, refuse, write_tensors
 
 WEIGHT_DECAY = 1e-2
@@ -320,7 +321,6 @@ def _fit(
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=WEIGHT_DECAY
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step, steps))
     history: dict[str, list[float]] = {"step": [], "loss": []}
     if labels is not None:
         history["accuracy"] = []
@@ -342,8 +342,13 @@ def _fit(
                 totals[1] += (outputs.detach().argmax(1) == target).float().mean()
             optimizer.zero_grad()
             loss.backward()
+            set_learning_rate(
+                optimizer,
+                config.learning_rate
+                * warmed_up(step - 1, steps, WARMUP)
+                * learning_rate_factor("cosine", step - 1, steps),
+            )
             optimizer.step()
-            schedule.step()
             totals[0] += loss.detach()
             since += 1
             if step % interval == 0 or step == steps:
@@ -362,11 +367,6 @@ def _fit(
                 totals.zero_()
                 since = 0
     return history
-
-
-def _schedule(step: int, steps: int) -> float:
-    rise = min(1.0, (step + 1) / max(1.0, WARMUP * steps))
-    return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _endless_order(

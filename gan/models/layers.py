@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import _SpectralNorm
+
+from gan.private import SpectralNormalisation
 
 
 def normalisation(norm: str, width: int, dimensions: int) -> nn.Module:
@@ -33,7 +34,7 @@ def normalisation(norm: str, width: int, dimensions: int) -> nn.Module:
     raise ValueError(f"norm is {norm!r}, expected 'none', 'batch' or 'layer'")
 
 
-class SpectralNorm(_SpectralNorm):
+class SpectralNorm(SpectralNormalisation):
     """W / σ(W), σ the largest singular value (Miyato et al. 2018, arXiv 1802.05957, eq. 8).
 
     As `torch.nn.utils.parametrizations.spectral_norm`, but in fp32 under autocast as well: σ from

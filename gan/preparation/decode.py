@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gan.errors import DataError, UserError
 from gan.preparation.archives import Content, UnreadableError, load
@@ -18,16 +19,6 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 # Pillow's own threshold, from which it only warns of decompression bombs. Checked before decoding.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 
-_ORIENTATION = 0x0112
-_TRANSPOSED = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # A JPEG is decoded at a fraction of its size if that leaves this many times the wanted one.
 _REDUCING_GAP = 3
 
@@ -121,14 +112,12 @@ def _draft(image: Image.Image, form: Form) -> None:
 
 
 def _turn(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a damaged EXIF block does not make an image unreadable
-        orientation = 1
+    """Apply the EXIF orientation, in place."""
+    # A damaged EXIF block does not make an image unreadable; a damaged image is told by `load`.
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
     image.load()
-    turn = _TRANSPOSED.get(orientation)
-    return image if turn is None else image.transpose(turn)
+    return image
 
 
 def _to_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:

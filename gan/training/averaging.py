@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gan.models.base import Network
+from gan.private import lerp_all_
 
 
 def averaged_copy(network: Network) -> Network:
@@ -35,7 +36,7 @@ def update(average: nn.Module, network: nn.Module, kept: float) -> None:
     """
     ours, theirs = _tensors(average), _tensors(network)
     floats = [index for index, value in enumerate(ours) if value.is_floating_point()]
-    torch._foreach_lerp_([ours[i] for i in floats], [theirs[i] for i in floats], 1 - kept)
+    lerp_all_([ours[i] for i in floats], [theirs[i] for i in floats], 1 - kept)
     for mine, other in zip(ours, theirs, strict=True):
         if not mine.is_floating_point():
             mine.copy_(other)

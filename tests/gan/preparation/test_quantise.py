@@ -91,7 +91,7 @@ class TestPalette:
         )
         ours = error(images, palette(images, 16, batch=len(images)))
         assert ours < 0.6 * of_cut
-        assert ours <= of_fit
+        assert ours <= 1.02 * of_fit  # on a sample of the pixels
 
     def test_all_but_one_pair_of_colours(self) -> None:
         # Four colours for five: only the nearest two, 100 and 110, can be one.

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan.game.schedules import depends_on_total, learning_rate_factor
+from gan.schedules import depends_on_total, learning_rate_factor
 
 TOTAL = 20
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
+
 
 def learning_rate_factor(name: str, step: int, total: int) -> float:
     """What the learning rate of one step is multiplied by, between 1 and 0.
@@ -28,6 +30,17 @@ def learning_rate_factor(name: str, step: int, total: int) -> float:
     return _row(name)(min(1.0, step / total))
 
 
+def warmed_up(step: int, total: int, share: float) -> float:
+    """What the learning rate of one step is multiplied by while it rises, linearly, to 1.
+
+    Args:
+        step: steps done before this one, from 0.
+        total: steps of the whole run.
+        share: of the steps in which it rises.
+    """
+    return min(1.0, (step + 1) / max(1.0, share * total))
+
+
 def depends_on_total(name: str) -> bool:
     """Whether another total changes steps that both runs have.
 
@@ -38,6 +51,12 @@ def depends_on_total(name: str) -> bool:
         ValueError: an unknown name.
     """
     return _row(name) is not _SCHEDULES["constant"]
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next step of `optimiser` go by `rate`."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
 
 
 def _row(name: str) -> Callable[[float], float]:
