@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from benchmarks import adversarial_classification as benchmark
+from gan.data.batches import Labelled
 from gan.data.meaning import label_alphabet
 from gan.data.prepared import Prepared
 from gan.generators.prediction import predict
@@ -64,8 +65,9 @@ def test_cross_entropy_starts_where_the_game_does_and_takes_the_same_batches(tmp
     data = prepared(tmp_path)
     game = trainer_of(config, data, device=CPU)
     classifier = game.generator
-    images, labels = game._next_batch()
-    loss = F.cross_entropy(classifier(from_uint8(images)), labels)
+    batch = game._batches.next()
+    assert isinstance(batch, Labelled)
+    loss = F.cross_entropy(classifier(from_uint8(batch.examples)), batch.labels)
     loss.backward()
     game.players.generator_optimiser.step()
     with tqdm(disable=True) as bar:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -90,6 +90,7 @@ def batch(alphabet: Alphabet = FIVE) -> Labelled:
 # --- F by look-up --------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     classes=st.integers(2, 7),
     rows=st.integers(1, 6),

@@ -66,5 +66,7 @@ def test_the_judge_of_other_data_or_of_images_is_refused(prepared: Prepared, tmp
 
 def test_images_have_no_density(tmp_path: Path):
     prepare(DataConfig(size=8), tmp_path, progress=False)
-    with pytest.raises(DataError, match="images of digits, not points of a toy"):
+    with pytest.raises(
+        DataError, match="holds images, which have no known density: expected points"
+    ):
         save_toy_judge(open_prepared(tmp_path), tmp_path / "judge.safetensors")
