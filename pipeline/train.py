@@ -13,9 +13,9 @@ from gan.code import code_digest
 from gan.config import Config
 from gan.data import open_prepared
 from gan.files import write_bytes, write_json
-from gan.game.schedules import depends_on_total
 from gan.generators import save_generator
 from gan.runtime import pick_device
+from gan.schedules import depends_on_total
 from gan.training import Interrupted, Trainer, trainer_of
 from gan.training.history import write_csv
 from gan.training.snapshots import optimum, snapshot_path, snapshot_steps
