@@ -50,13 +50,13 @@ from gan.data.prepared import Prepared
 from gan.errors import TrainingError
 from gan.files import write_bytes
 from gan.game.optimisers import make_optimiser
-from gan.game.schedules import learning_rate_factor
 from gan.generators.prediction import predict
 from gan.metrics.predictions import error_rate
 from gan.models import build_generator
 from gan.models.base import Generator, categorical_logits
 from gan.pixels import to_network
 from gan.runtime import pick_device, stream_seed
+from gan.schedules import learning_rate_factor
 from gan.training.averaging import averaged_copy, decay, update
 from gan.training.state import DEFAULT_ROOT, fingerprint
 from pipeline import preset

@@ -11,7 +11,7 @@ Most of these metrics depend on how many images they see, some strongly. So each
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from gan.evaluation.features import Classes, Measured, measure
 from gan.evaluation.found import Evaluation, Table
 from gan.evaluation.neural_divergences import with_floor
 from gan.judges.images import Judge
-from gan.metrics.as_json import Metrics, as_json
+from gan.metrics.as_json import as_json
 from gan.metrics.classes import entropy, kl_divergence, modes_covered
 from gan.metrics.frechet_distance import distance_at_count, distance_at_infinity, frechet_distance
 from gan.metrics.inception_score import inception_score
@@ -32,6 +32,16 @@ from gan.metrics.kernel_distance import kernel_distance
 from gan.metrics.memorisation import Nearest, nearest_images, share_below, training_share
 from gan.metrics.moments import moments
 from gan.metrics.precision_recall import PrecisionRecall, precision_recall
+from gan.metrics.records import (
+    ClassMetrics,
+    Frechet,
+    ImageMemorisation,
+    ImageMetrics,
+    ImageProtocol,
+    Inception,
+    Matched,
+    Scattered,
+)
 from gan.pixels import Images
 
 # Raised when a name or the meaning of a value changes.
@@ -69,23 +79,25 @@ def evaluate(
     """
     measured = measure(samples, prepared, judge, config, seed, progress)
     classes = measured.classes
-    parts: list[tuple[str, Callable[[], Metrics]]] = [
-        ("fd", partial(_frechet, measured)),
-        ("kid", partial(_kernel, measured)),
-        ("precision, recall, density, coverage", partial(_balls, measured)),
-        ("memorisation", partial(_memorisation, measured)),
+    parts: list[tuple[str, Callable[[], dict[str, Any]]]] = [
+        ("fd", lambda: {"fd": _frechet(measured)}),
+        ("kid", lambda: {"kid": _kernel(measured)}),
+        ("precision, recall, density, coverage", lambda: _balls(measured)),
+        ("memorisation", lambda: {"memorisation": _memorisation(measured)}),
     ]
     if classes is not None:
-        parts.append(("inception score", partial(_inception, classes, config)))
-        parts.append(("classes", partial(_class_metrics, classes, config)))
+        parts += [
+            ("inception score", lambda: {"inception_score": _inception(classes, config)}),
+            ("classes", lambda: {"classes": _class_metrics(classes, config)}),
+        ]
     if config.neural_steps > 0:
-        parts.append(("neural divergences", partial(_neural, measured)))
-    metrics: Metrics = {}
+        parts.append(("neural divergences", lambda: {"neural_divergences": _neural(measured)}))
+    found: dict[str, Any] = {}
     with tqdm(parts, desc="metrics", unit="metric", disable=not progress) as bar:
         for name, compute in bar:
             bar.set_postfix_str(name)
-            metrics.update(compute())
-    metrics["protocol"] = _protocol(measured, judge)
+            found |= compute()
+    metrics = ImageMetrics(**found, protocol=_protocol(measured, judge))
     shown = samples[: config.nearest]
     nearest = nearest_images(
         shown,
@@ -105,45 +117,41 @@ def evaluate(
             "class": prepared.label_names,
             **{name: values.tolist() for name, values in shares.items()},
         }
-    metrics = as_json(metrics)
-    return Evaluation(metrics, _summary(metrics), arrays, tables)
+    return Evaluation(as_json(metrics), _summary(metrics), arrays, tables)
 
 
-def _summary(metrics: Metrics) -> str:
-    fd = metrics["fd"]
+def _summary(metrics: ImageMetrics) -> str:
+    fd, classes = metrics.fd, metrics.classes
     parts = [
-        f"Fréchet distance {fd['value']:.2f} (real against real {fd['floor']:.2f})",
-        f"precision {metrics['precision']['value']:.3f}",
-        f"recall {metrics['recall']['value']:.3f}",
+        f"Fréchet distance {fd.value:.2f} (real against real {fd.floor:.2f})",
+        f"precision {metrics.precision.value:.3f}",
+        f"recall {metrics.recall.value:.3f}",
     ]
-    if "classes" in metrics:
-        classes = metrics["classes"]
+    if classes is not None:
         parts.append(
-            f"{classes['covered']} of {classes['count']} classes "
-            f"({classes['smallest_share']:.1%} to {classes['largest_share']:.1%})"
+            f"{classes.covered} of {classes.count} classes "
+            f"({classes.smallest_share:.1%} to {classes.largest_share:.1%})"
         )
     return ", ".join(parts)
 
 
-def _frechet(measured: Measured) -> Metrics:
+def _frechet(measured: Measured) -> Frechet:
     reference, count = measured.train_moments, measured.floor_count
     floor = distance_at_count(measured.test_features, reference, count)
     matched = distance_at_count(measured.sample_features, reference, count)
-    return {
-        "fd": {
-            "value": frechet_distance(reference, moments(measured.sample_features)),
-            "infinity": distance_at_infinity(
-                measured.sample_features, reference, measured.seed_of("fd infinity")
-            ),
-            "floor": floor.mean,
-            "at_floor_count": matched.mean,
-            "at_floor_count_deviation": matched.deviation,
-            "ratio_to_floor": matched.mean / floor.mean if floor.mean > 0 else None,
-        }
-    }
+    return Frechet(
+        value=frechet_distance(reference, moments(measured.sample_features)),
+        infinity=distance_at_infinity(
+            measured.sample_features, reference, measured.seed_of("fd infinity")
+        ),
+        floor=floor.mean,
+        at_floor_count=matched.mean,
+        at_floor_count_deviation=matched.deviation,
+        ratio_to_floor=matched.mean / floor.mean if floor.mean > 0 else None,
+    )
 
 
-def _kernel(measured: Measured) -> Metrics:
+def _kernel(measured: Measured) -> Scattered:
     size = _kid_subset_size(measured)
 
     def distance(features: Tensor, stream: str) -> tuple[float, float]:
@@ -158,14 +166,12 @@ def _kernel(measured: Measured) -> Metrics:
 
     value, deviation = distance(measured.sample_features, "kid")
     floor, floor_deviation = distance(measured.test_features, "kid floor")
-    return {
-        "kid": {
-            "value": value,
-            "deviation": deviation,
-            "floor": floor,
-            "floor_deviation": floor_deviation,
-        }
-    }
+    return Scattered(
+        value=value,
+        deviation=deviation,
+        floor=floor,
+        floor_deviation=floor_deviation,
+    )
 
 
 def _kid_subset_size(measured: Measured) -> int:
@@ -173,7 +179,7 @@ def _kid_subset_size(measured: Measured) -> int:
     return min(measured.config.kid_subset_size, measured.floor_count, len(measured.train_features))
 
 
-def _balls(measured: Measured) -> Metrics:
+def _balls(measured: Measured) -> dict[str, Matched]:
     k, count = measured.config.neighbours, measured.balls_count
     reference = measured.train_features[:count]
     value = precision_recall(reference, measured.sample_features[:count], k)
@@ -183,15 +189,15 @@ def _balls(measured: Measured) -> Metrics:
         precision_recall(reference, chunk, k) for chunk in _chunks(measured.sample_features, small)
     ]
 
-    def row(name: str) -> Metrics:
+    def row(name: str) -> Matched:
         def get(each: PrecisionRecall) -> float:
             return float(getattr(each, name))
 
-        return {
-            "value": get(value),
-            "floor": get(floor),
-            "at_floor_count": float(np.mean([get(each) for each in chunks])),
-        }
+        return Matched(
+            value=get(value),
+            floor=get(floor),
+            at_floor_count=float(np.mean([get(each) for each in chunks])),
+        )
 
     return {name: row(name) for name in ("precision", "recall", "density", "coverage")}
 
@@ -202,49 +208,45 @@ def _chunks(rows: Tensor, size: int) -> list[Tensor]:
     return [rows[index * size : (index + 1) * size] for index in range(count)]
 
 
-def _inception(classes: Classes, config: EvaluateConfig) -> Metrics:
+def _inception(classes: Classes, config: EvaluateConfig) -> Inception:
     value, deviation = inception_score(classes.sample_probabilities, config.inception_splits)
     # Parts of the same size on both sides, as far as the test split reaches.
     size = len(classes.sample_probabilities) // config.inception_splits
     of_test, _ = inception_score(
         classes.test_probabilities, max(1, len(classes.test_probabilities) // size)
     )
-    return {"inception_score": {"value": value, "deviation": deviation, "floor": of_test}}
+    return Inception(value=value, deviation=deviation, floor=of_test)
 
 
-def _class_metrics(classes: Classes, config: EvaluateConfig) -> Metrics:
+def _class_metrics(classes: Classes, config: EvaluateConfig) -> ClassMetrics:
     shares = classes.sample_shares
-    return {
-        "classes": {
-            "count": len(shares),
-            "covered": modes_covered(shares, config.mode_share),
-            "smallest_share": shares.min().item(),
-            "largest_share": shares.max().item(),
-            "entropy": entropy(shares),
-            "entropy_of_training": entropy(classes.train_shares),
-            "kl_to_training": kl_divergence(shares, classes.train_shares),
-            "share": dict(zip(classes.names, shares.tolist(), strict=True)),
-        }
-    }
+    return ClassMetrics(
+        count=len(shares),
+        covered=modes_covered(shares, config.mode_share),
+        smallest_share=shares.min().item(),
+        largest_share=shares.max().item(),
+        entropy=entropy(shares),
+        entropy_of_training=entropy(classes.train_shares),
+        kl_to_training=kl_divergence(shares, classes.train_shares),
+        share=dict(zip(classes.names, shares.tolist(), strict=True)),
+    )
 
 
-def _neural(measured: Measured) -> Metrics:
+def _neural(measured: Measured) -> dict[str, Scattered]:
     config = measured.config
-    return {
-        "neural_divergences": with_floor(
-            measured.samples,
-            measured.test_images,
-            measured.train_images,
-            steps=config.neural_steps,
-            seeds=config.neural_seeds,
-            seed=measured.seed_of("neural divergences"),
-            device=measured.device,
-            progress=False,
-        )
-    }
+    return with_floor(
+        measured.samples,
+        measured.test_images,
+        measured.train_images,
+        steps=config.neural_steps,
+        seeds=config.neural_seeds,
+        seed=measured.seed_of("neural divergences"),
+        device=measured.device,
+        progress=False,
+    )
 
 
-def _memorisation(measured: Measured) -> Metrics:
+def _memorisation(measured: Measured) -> ImageMemorisation:
     rng = np.random.default_rng(measured.seed_of("held-out images"))
     samples = measured.samples[: measured.config.memorisation_images]
     chosen = rng.permutation(len(measured.test_images))[: measured.config.memorisation_images]
@@ -260,41 +262,39 @@ def _memorisation(measured: Measured) -> Metrics:
         len(measured.train_images),
         len(measured.test_images),
     )
-    return {
-        "memorisation": {
-            "distance": float(np.median(of_samples)),
-            "distance_of_held_out": float(np.median(of_held_out)),
-            "share_below_held_out_median": share_below(of_samples, of_held_out, 0.5),
-            "share_below_held_out_5th_percentile": share_below(of_samples, of_held_out, 0.05),
-            "share_nearer_to_training": share.share,
-            "share_nearer_to_training_expected": share.expected,
-            "share_nearer_to_training_deviation": share.deviation,
-            "copies": float(np.mean(of_samples == 0)),
-            "copies_in_held_out": float(np.mean(of_held_out == 0)),
-        }
-    }
+    return ImageMemorisation(
+        distance=float(np.median(of_samples)),
+        distance_of_held_out=float(np.median(of_held_out)),
+        share_below_held_out_median=share_below(of_samples, of_held_out, 0.5),
+        share_below_held_out_5th_percentile=share_below(of_samples, of_held_out, 0.05),
+        share_nearer_to_training=share.share,
+        share_nearer_to_training_expected=share.expected,
+        share_nearer_to_training_deviation=share.deviation,
+        copies=float(np.mean(of_samples == 0)),
+        copies_in_held_out=float(np.mean(of_held_out == 0)),
+    )
 
 
-def _protocol(measured: Measured, judge: Judge) -> Metrics:
+def _protocol(measured: Measured, judge: Judge) -> ImageProtocol:
     config = measured.config
-    return {
-        "format": FORMAT_VERSION,
-        "seed": measured.seed,
-        "samples": len(measured.samples),
-        "training_images": len(measured.train_images),
-        "test_images": len(measured.test_images),
-        "floor_count": measured.floor_count,
-        "precision_count": measured.balls_count,
-        "precision_floor_count": min(measured.floor_count, measured.balls_count),
-        "neighbours": config.neighbours,
-        "kid_subsets": config.kid_subsets,
-        "kid_subset_size": _kid_subset_size(measured),
-        "inception_splits": config.inception_splits if judge.classes else None,
-        "mode_share": config.mode_share if judge.classes else None,
-        "memorisation_samples": min(config.memorisation_images, len(measured.samples)),
-        "memorisation_held_out": min(config.memorisation_images, len(measured.test_images)),
-        "features": judge.architecture.features,
-        "extractor": f"judge, {judge.architecture.kind}",
-        "extractor_checksum": judge.checksum,
-        "data_checksum": judge.data_checksum,
-    }
+    return ImageProtocol(
+        format=FORMAT_VERSION,
+        seed=measured.seed,
+        samples=len(measured.samples),
+        training_images=len(measured.train_images),
+        test_images=len(measured.test_images),
+        floor_count=measured.floor_count,
+        precision_count=measured.balls_count,
+        precision_floor_count=min(measured.floor_count, measured.balls_count),
+        neighbours=config.neighbours,
+        kid_subsets=config.kid_subsets,
+        kid_subset_size=_kid_subset_size(measured),
+        inception_splits=config.inception_splits if judge.classes else None,
+        mode_share=config.mode_share if judge.classes else None,
+        memorisation_samples=min(config.memorisation_images, len(measured.samples)),
+        memorisation_held_out=min(config.memorisation_images, len(measured.test_images)),
+        features=judge.architecture.features,
+        extractor=f"judge, {judge.architecture.kind}",
+        extractor_checksum=judge.checksum,
+        data_checksum=judge.data_checksum,
+    )

@@ -10,8 +10,9 @@ from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.evaluation.found import Evaluation
 from gan.judges.images import Judge
-from gan.metrics.as_json import Metrics, as_json
+from gan.metrics.as_json import as_json
 from gan.metrics.predictions import confusion_matrix, error_rate
+from gan.metrics.records import ErrorRates, LabelMetrics, LabelProtocol
 from gan.pixels import Points
 
 # Raised when a name or the meaning of a value changes.
@@ -67,27 +68,26 @@ def evaluate(
     most_frequent = np.bincount(labels_of(prepared, "train")).argmax()
     confusion = confusion_matrix(labels, probabilities.argmax(1), len(names))
     counts = confusion.sum(1)
-    metrics: Metrics = {
-        "error": {
-            "value": error_rate(probabilities, labels),
-            "judge": error_rate(of_judge.numpy(), labels),
-            "most_frequent_class": float((labels != most_frequent).mean()),
-        },
-        "log_loss": float(-np.log(np.maximum(own, SMALLEST)).mean()),
-        "entropy": float(-(exact * np.log(np.maximum(exact, SMALLEST))).sum(1).mean()),
-        "classes": {
+    metrics = LabelMetrics(
+        error=ErrorRates(
+            value=error_rate(probabilities, labels),
+            judge=error_rate(of_judge.numpy(), labels),
+            most_frequent_class=float((labels != most_frequent).mean()),
+        ),
+        log_loss=float(-np.log(np.maximum(own, SMALLEST)).mean()),
+        entropy=float(-(exact * np.log(np.maximum(exact, SMALLEST))).sum(1).mean()),
+        classes={
             name: float(1 - confusion[index, index] / counts[index]) if counts[index] else None
             for index, name in enumerate(names)
         },
-        "protocol": {
-            "format": FORMAT_VERSION,
-            "test_images": len(labels),
-            "classes": len(names),
-            "judge_checksum": judge.checksum,
-            "data_checksum": judge.data_checksum,
-        },
-    }
-    metrics = as_json(metrics)
+        protocol=LabelProtocol(
+            format=FORMAT_VERSION,
+            test_images=len(labels),
+            classes=len(names),
+            judge_checksum=judge.checksum,
+            data_checksum=judge.data_checksum,
+        ),
+    )
     predicted = probabilities.argmax(1)
     table = {
         "image": range(len(labels)),
@@ -95,15 +95,15 @@ def evaluate(
         "predicted": [names[found] for found in predicted],
         "probability": [f"{value:.4f}" for value in probabilities.max(1)],
     }
-    return Evaluation(metrics, _summary(metrics), {"confusion": confusion}, {"predictions": table})
+    shown = {"confusion": confusion}
+    return Evaluation(as_json(metrics), _summary(metrics), shown, {"predictions": table})
 
 
-def _summary(metrics: Metrics) -> str:
-    error = metrics["error"]
+def _summary(metrics: LabelMetrics) -> str:
+    error = metrics.error
     return (
-        f"{error['value']:.2%} of the test images wrong (judge {error['judge']:.2%}, always the "
-        f"most frequent class {error['most_frequent_class']:.2%}), log loss "
-        f"{metrics['log_loss']:.3f} nats"
+        f"{error.value:.2%} of the test images wrong (judge {error.judge:.2%}, always the most "
+        f"frequent class {error.most_frequent_class:.2%}), log loss {metrics.log_loss:.3f} nats"
     )
 
 

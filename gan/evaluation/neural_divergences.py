@@ -28,6 +28,7 @@ from tqdm import tqdm
 from gan.config import ModelConfig
 from gan.errors import UserError
 from gan.game.penalties import interpolate, one_lipschitz, squared_slopes
+from gan.metrics.records import Scattered
 from gan.models import build_discriminator
 from gan.pixels import Examples, to_network
 from gan.runtime import stream_seed
@@ -44,7 +45,7 @@ EVALUATED = 1024  # samples that pass through a discriminator at once, with a sl
 MIN_EXAMPLES = 16
 
 
-class Divergence(NamedTuple):
+class NeuralDivergence(NamedTuple):
     """One divergence between two distributions P and Q.
 
     Attributes:
@@ -64,10 +65,10 @@ class Divergence(NamedTuple):
 
 DIVERGENCES = {
     # D_f(P‖Q) of `jensen_shannon` is twice the Jensen–Shannon divergence.
-    "jensen_shannon": Divergence("jensen_shannon", 0.5, gradient_penalty=False),
+    "jensen_shannon": NeuralDivergence("jensen_shannon", 0.5, gradient_penalty=False),
     # Up to 6 nats can be told.
-    "reverse_kl": Divergence("reverse_kl", 1.0, gradient_penalty=False, limit=5.0),
-    "wasserstein": Divergence("wasserstein", 1.0, gradient_penalty=True),
+    "reverse_kl": NeuralDivergence("reverse_kl", 1.0, gradient_penalty=False, limit=5.0),
+    "wasserstein": NeuralDivergence("wasserstein", 1.0, gradient_penalty=True),
 }
 
 
@@ -145,8 +146,8 @@ def with_floor(
     seed: int,
     device: torch.device,
     progress: bool = True,
-) -> dict[str, dict[str, float]]:
-    """`neural_divergences` as a metrics file has them: `value`, `floor`, and both deviations.
+) -> dict[str, Scattered]:
+    """`neural_divergences` beside their floors.
 
     The floor is the same with training data in place of the samples, as many of them.
     """
@@ -166,12 +167,12 @@ def with_floor(
 
     values, floors = found(samples[:count]), found(training[np.sort(chosen[:count])])
     return {
-        name: {
-            "value": value.mean,
-            "deviation": value.deviation,
-            "floor": floors[name].mean,
-            "floor_deviation": floors[name].deviation,
-        }
+        name: Scattered(
+            value=value.mean,
+            deviation=value.deviation,
+            floor=floors[name].mean,
+            floor_deviation=floors[name].deviation,
+        )
         for name, value in values.items()
     }
 
@@ -200,7 +201,7 @@ class _Halves(NamedTuple):
         return cls(*((ours[index], theirs[index]) for index in range(3)))
 
 
-def _estimate(divergence: Divergence, halves: _Halves, steps: int, seed: int) -> float:
+def _estimate(divergence: NeuralDivergence, halves: _Halves, steps: int, seed: int) -> float:
     """What one fresh discriminator finds on the evaluation half."""
     device = halves.training[0].device
     discriminator = _fresh(halves.training[0].shape[1:], seed, divergence.limit).to(device)
@@ -264,7 +265,9 @@ def _batch(examples: Tensor, rng: torch.Generator) -> Tensor:
     return examples[index]
 
 
-def _bound(divergence: Divergence, discriminator: nn.Module, part: tuple[Tensor, Tensor]) -> float:
+def _bound(
+    divergence: NeuralDivergence, discriminator: nn.Module, part: tuple[Tensor, Tensor]
+) -> float:
     """What `discriminator` shows on `part`, before `scale`."""
     with torch.no_grad():
         real, fake = (

@@ -7,7 +7,7 @@ many points drawn from the density itself.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,9 @@ from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.evaluation.found import Evaluation, Table
 from gan.evaluation.neural_divergences import with_floor
-from gan.metrics.as_json import Metrics, as_json
+from gan.metrics.as_json import as_json
 from gan.metrics.divergences import Boxes, divergences, make_boxes, modes, wasserstein_1
+from gan.metrics.records import Drawn, ModeMetrics, PointMetrics, PointProtocol, Scattered
 from gan.pixels import Points
 from gan.runtime import stream_seed
 from gan.toys import Toy
@@ -65,65 +66,77 @@ def evaluate(
     measure = _measure(boxes, draws[0], config)
     found = measure(torch.from_numpy(samples))
     floors = [measure(draw) for draw in draws[1:]]
-    metrics: Metrics = {
-        name: {
-            "value": found[name],
-            "floor": statistics.fmean(floor[name] for floor in floors),
-            "floor_deviation": statistics.pstdev(floor[name] for floor in floors),
-        }
+    rows = {
+        name: Drawn(
+            value=found[name],
+            floor=statistics.fmean(floor[name] for floor in floors),
+            floor_deviation=statistics.pstdev(floor[name] for floor in floors),
+        )
         for name in found
     }
-    if toy.modes:
-        where = modes(torch.from_numpy(samples), toy, config.mode_share)
-        metrics["modes"] = {
-            "count": len(where.shares),
-            "hit": where.hit,
-            "smallest_share": min(where.shares),
-            "largest_share": max(where.shares),
-        }
-    if config.neural_steps > 0:
-        held_out, training = (draw.float().numpy() for draw in draws[:2])
-        metrics["neural_divergences"] = with_floor(
-            samples,
-            held_out,
-            training,
-            steps=config.neural_steps,
-            seeds=config.neural_seeds,
-            seed=stream_seed(seed, "neural divergences"),
-            device=torch.device("cpu"),
-            progress=False,
-        )
-    metrics["protocol"] = {
-        "format": FORMAT_VERSION,
-        "seed": seed,
-        "samples": len(samples),
-        "toy": toy.name,
-        "boxes": len(boxes.log_mass),
-        "floor_draws": FLOOR_DRAWS,
-        "mode_share": config.mode_share,
-        "extractor": "the density itself",
-        "data_checksum": prepared.manifest.checksum,
-    }
-    metrics = as_json(metrics)
+    metrics = PointMetrics(
+        **rows,
+        modes=_modes(samples, toy, config),
+        neural_divergences=_neural(samples, draws, config, seed) if config.neural_steps else None,
+        protocol=PointProtocol(
+            format=FORMAT_VERSION,
+            seed=seed,
+            samples=len(samples),
+            toy=toy.name,
+            boxes=len(boxes.log_mass),
+            floor_draws=FLOOR_DRAWS,
+            mode_share=config.mode_share,
+            extractor="the density itself",
+            data_checksum=prepared.manifest.checksum,
+        ),
+    )
     shown: dict[str, npt.NDArray[np.generic]] = {}
     tables: dict[str, Table] = {}
     if prepared.label_names:
         shares = mode_shares(samples, toy)
         shown = {f"shares.{name}": np.array(values) for name, values in shares.items()}
         tables["classes"] = {"class": prepared.label_names, **shares}
-    return Evaluation(metrics, _summary(metrics), shown, tables)
+    return Evaluation(as_json(metrics), _summary(metrics), shown, tables)
 
 
-def _summary(metrics: Metrics) -> str:
-    shannon = metrics["jensen_shannon"]
+def _summary(metrics: PointMetrics) -> str:
+    shannon, modes = metrics.jensen_shannon, metrics.modes
     parts = [
-        f"Jensen–Shannon divergence {shannon['value']:.3f} (real against real "
-        f"{shannon['floor']:.3f})",
-        f"{metrics['good_share']['value']:.1%} good samples",
+        f"Jensen–Shannon divergence {shannon.value:.3f} (real against real {shannon.floor:.3f})",
+        f"{metrics.good_share.value:.1%} good samples",
     ]
-    if "modes" in metrics:
-        parts.append(f"{metrics['modes']['hit']} of {metrics['modes']['count']} modes")
+    if modes is not None:
+        parts.append(f"{modes.hit} of {modes.count} modes")
     return ", ".join(parts)
+
+
+def _modes(samples: Points, toy: Toy, config: EvaluateConfig) -> ModeMetrics | None:
+    """Of toys of modes, those that are hit."""
+    if not toy.modes:
+        return None
+    where = modes(torch.from_numpy(samples), toy, config.mode_share)
+    return ModeMetrics(
+        count=len(where.shares),
+        hit=where.hit,
+        smallest_share=min(where.shares),
+        largest_share=max(where.shares),
+    )
+
+
+def _neural(
+    samples: Points, draws: Sequence[Tensor], config: EvaluateConfig, seed: int
+) -> dict[str, Scattered]:
+    held_out, training = (draw.float().numpy() for draw in draws[:2])
+    return with_floor(
+        samples,
+        held_out,
+        training,
+        steps=config.neural_steps,
+        seeds=config.neural_seeds,
+        seed=stream_seed(seed, "neural divergences"),
+        device=torch.device("cpu"),
+        progress=False,
+    )
 
 
 def mode_shares(samples: Points, toy: Toy) -> dict[str, list[float]]:

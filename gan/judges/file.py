@@ -51,12 +51,17 @@ def read_judge(
         found = description["data_checksum"]
     except (KeyError, TypeError, ValueError) as error:
         refuse(path, KIND, f"the file is damaged or foreign: {error}")
+    check_data(path, of, found, data_checksum)
+    return content
+
+
+def check_data(path: Path, of: str, found: str, data_checksum: str) -> None:
+    """Raise StateError unless the judge at `path` is `of` data with `data_checksum`."""
     if found != data_checksum:
         raise StateError(
             f"{path} is of {of} with the checksum {found}, but the prepared data has "
             f"{data_checksum}: run judge again"
         )
-    return content
 
 
 def checksum(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from gan.config import JudgeConfig
 from gan.data.prepared import Prepared
 from gan.errors import DataError, TrainingError, UserError
-from gan.judges.file import FORMAT_VERSION, KIND
+from gan.judges.file import FORMAT_VERSION, KIND, check_data
 from gan.judges.networks import (
     Architecture,
     build_body,
@@ -191,12 +191,14 @@ def make(
 
 
 def load(path: Path, prepared: Prepared, device: torch.device) -> Judge:
-    """The judge at `path`; whether it is of `prepared` is said where it is used.
+    """The judge at `path`, fitted on `prepared`.
 
     Raises:
-        StateError: as `load_judge`.
+        StateError: as `load_judge`, or it is of other data.
     """
-    return load_judge(path, device)
+    judge = load_judge(path, device)
+    check_data(path, "images", judge.data_checksum, prepared.manifest.checksum)
+    return judge
 
 
 def fit_judge(

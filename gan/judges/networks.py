@@ -26,7 +26,7 @@ class Architecture:
     classes: int  # 0 for an autoencoder
 
     @property
-    def stages(self) -> list[int]:
+    def widths(self) -> list[int]:
         """Channels after each halving of the image, from `size` down to 4×4."""
         count = int(math.log2(self.size // 4))
         return [self.width * min(2**index, MAX_WIDENING) for index in range(count)]
@@ -39,7 +39,7 @@ def build_body(architecture: Architecture) -> nn.Module:
     """
     layers: list[nn.Module] = []
     inputs = architecture.channels
-    for outputs in architecture.stages:
+    for outputs in architecture.widths:
         # The stride is in the first convolution already: four times cheaper than a full-size one,
         # and no less accurate on digits.
         layers += [
@@ -63,21 +63,21 @@ def build_head(architecture: Architecture) -> nn.Module:
 
 def build_decoder(architecture: Architecture) -> nn.Module:
     """Features `[B, features]` to images `[B, C, S, S]` in [−1, 1]; needed for fitting only."""
-    stages = architecture.stages[::-1]
+    widths = architecture.widths[::-1]
     layers: list[nn.Module] = [
-        nn.Linear(architecture.features, 16 * stages[0], bias=False),
-        nn.Unflatten(1, (stages[0], 4, 4)),
-        nn.BatchNorm2d(stages[0]),
+        nn.Linear(architecture.features, 16 * widths[0], bias=False),
+        nn.Unflatten(1, (widths[0], 4, 4)),
+        nn.BatchNorm2d(widths[0]),
         nn.ReLU(),
     ]
-    for inputs, outputs in itertools.pairwise(stages):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [
             nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
             nn.ReLU(),
         ]
     layers += [
-        nn.ConvTranspose2d(stages[-1], architecture.channels, 4, stride=2, padding=1),
+        nn.ConvTranspose2d(widths[-1], architecture.channels, 4, stride=2, padding=1),
         nn.Tanh(),
     ]
     return nn.Sequential(*layers)

@@ -7,6 +7,7 @@ likely is known. The file holds the density, so that an evaluation asks it and n
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gan.config import JudgeConfig
 from gan.data.meaning import toy_of
 from gan.data.prepared import Prepared
 from gan.judges.file import FORMAT_VERSION, KIND, checksum, read_judge
+from gan.metrics.records import DensityReport
 from gan.tensor_file import write_tensors
 from gan.toys import Toy
 
@@ -27,7 +29,7 @@ def make(
     prepared: Prepared, config: JudgeConfig, path: Path, device: torch.device
 ) -> dict[str, Any]:
     """Write the density of `prepared` to `path`, and report on it; as `save_toy_judge`."""
-    return save_toy_judge(prepared, path)
+    return asdict(save_toy_judge(prepared, path))
 
 
 def load(path: Path, prepared: Prepared, device: torch.device) -> Toy:
@@ -35,11 +37,11 @@ def load(path: Path, prepared: Prepared, device: torch.device) -> Toy:
     return load_toy_judge(path, prepared.manifest.checksum)
 
 
-def save_toy_judge(prepared: Prepared, path: str | os.PathLike[str]) -> dict[str, Any]:
+def save_toy_judge(prepared: Prepared, path: str | os.PathLike[str]) -> DensityReport:
     """Write the density of prepared points to `path` (safetensors), and report on it.
 
     Returns:
-        JSON values. `test_log_likelihood` is the mean of log p over the test split,
+        `test_log_likelihood` is the mean of log p over the test split,
         `expected_log_likelihood` over the training split: of points of the density both estimate
         minus its entropy.
 
@@ -60,15 +62,15 @@ def save_toy_judge(prepared: Prepared, path: str | os.PathLike[str]) -> dict[str
         toy.log_density(torch.from_numpy(prepared.points(split))).mean().item()
         for split in ("test", "train")
     )
-    return {
-        "kind": ARCHITECTURE,
-        "toy": toy.name,
-        "features": toy.dimensions,
-        "components": len(toy.means),
-        "test_log_likelihood": of_test,
-        "expected_log_likelihood": of_train,
-        "checksum": checksum(description, tensors),
-    }
+    return DensityReport(
+        kind=ARCHITECTURE,
+        toy=toy.name,
+        features=toy.dimensions,
+        components=len(toy.means),
+        test_log_likelihood=of_test,
+        expected_log_likelihood=of_train,
+        checksum=checksum(description, tensors),
+    )
 
 
 def load_toy_judge(path: str | os.PathLike[str], data_checksum: str) -> Toy:

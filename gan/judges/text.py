@@ -31,6 +31,7 @@ from gan.metrics.ngrams import (
     jensen_shannon,
     shuffled,
 )
+from gan.metrics.records import RealNgrams, TextReport, WordCounts
 from gan.metrics.words import count_words
 from gan.runtime import stream_seed
 from gan.symbols import Characters, alphabet_from_json
@@ -80,7 +81,8 @@ class TextJudge:
 
 def make(prepared: Prepared, config: JudgeConfig, path: Path, device: torch.device) -> Metrics:
     """Write what `prepared` is made of to `path`, and report on it; as `save_text_judge`."""
-    return save_text_judge(prepared, path, seed=config.seed)
+    metrics: Metrics = as_json(save_text_judge(prepared, path, seed=config.seed))
+    return metrics
 
 
 def load(path: Path, prepared: Prepared, device: torch.device) -> TextJudge:
@@ -88,7 +90,7 @@ def load(path: Path, prepared: Prepared, device: torch.device) -> TextJudge:
     return load_text_judge(path, prepared.manifest.checksum)
 
 
-def save_text_judge(prepared: Prepared, path: str | os.PathLike[str], *, seed: int) -> Metrics:
+def save_text_judge(prepared: Prepared, path: str | os.PathLike[str], *, seed: int) -> TextReport:
     """Write what prepared texts are made of to `path` (safetensors), and report on it.
 
     Args:
@@ -97,7 +99,7 @@ def save_text_judge(prepared: Prepared, path: str | os.PathLike[str], *, seed: i
         seed: of which texts are taken, where there are more than are needed, and of the shuffling.
 
     Returns:
-        JSON values: how many words there are, and for n-grams the divergence of training texts
+        How many words there are, and for n-grams the divergence of training texts
         from as many held-out ones, real against real (`floor`), and of held-out ones whose
         characters are shuffled (`shuffled`).
 
@@ -134,24 +136,22 @@ def save_text_judge(prepared: Prepared, path: str | os.PathLike[str], *, seed: i
     mixed = judge.divergences(
         shuffled(test, padding, stream_seed(seed, "shuffled characters")), MOST_SYMBOLS
     )
-    return as_json(
-        {
-            "kind": ARCHITECTURE,
-            "alphabet": alphabet.size,
-            "length": judge.length,
-            "held_out_texts": len(test),
-            "floor_texts": len(train),
-            "words": {
-                "held_out": len(words["test"]),
-                "training": len(words["train"]),
-                "both": len(words["train"] & words["test"]),
-            },
-            "jensen_shannon": {
-                str(n): {"floor": floor[n - 1], "shuffled": mixed[n - 1]}
-                for n in range(1, MOST_SYMBOLS + 1)
-            },
-            "checksum": judge.checksum,
-        }
+    return TextReport(
+        kind=ARCHITECTURE,
+        alphabet=alphabet.size,
+        length=judge.length,
+        held_out_texts=len(test),
+        floor_texts=len(train),
+        words=WordCounts(
+            held_out=len(words["test"]),
+            training=len(words["train"]),
+            both=len(words["train"] & words["test"]),
+        ),
+        jensen_shannon={
+            str(n): RealNgrams(floor=floor[n - 1], shuffled=mixed[n - 1])
+            for n in range(1, MOST_SYMBOLS + 1)
+        },
+        checksum=judge.checksum,
     )
 
 

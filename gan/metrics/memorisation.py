@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 
 from gan.errors import UserError
+from gan.pixels import Images
 
-Images = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
 
 BLOCK_ELEMENTS = 1 << 24  # pixels or distances held at once, as fp32: 64 MiB

@@ -30,7 +30,7 @@ LAST_SIZE = 8
 Resample = Literal["up", "down", "none"]
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Shortcut + convolution(ReLU(norm(convolution(ReLU(norm(x)))))), resampled on the way."""
 
     def __init__(self, width: int, norm: str, resample: Resample) -> None:
@@ -87,7 +87,7 @@ class Generator(base.Generator):
         width = config.generator_width
         self.dense = nn.Linear(config.latent_size, width * base.FIRST_SIZE**2)
         levels = base.doublings(size)
-        self.blocks = nn.Sequential(*(Block(width, "batch", "up") for _ in range(levels)))
+        self.blocks = nn.Sequential(*(ResidualBlock(width, "batch", "up") for _ in range(levels)))
         self.norm = nn.BatchNorm2d(width)
         self.conv = nn.Conv2d(width, outputs, 3, padding=1)
         initialise(self)
@@ -115,8 +115,8 @@ class Discriminator(base.Discriminator):
         halvings = max(1, base.doublings(size) - base.doublings(LAST_SIZE))
         self.first = FirstBlock(channels, width)
         self.blocks = nn.Sequential(
-            *(Block(width, norm, "down") for _ in range(halvings - 1)),
-            *(Block(width, norm, "none") for _ in range(2)),
+            *(ResidualBlock(width, norm, "down") for _ in range(halvings - 1)),
+            *(ResidualBlock(width, norm, "none") for _ in range(2)),
         )
         self.dense = nn.Linear(width, 1)
         initialise(self)

@@ -33,7 +33,7 @@ RESIDUAL_SCALE = 0.3
 SLOPE = 0.2
 
 
-class Block(nn.Module):
+class TextBlock(nn.Module):
     """x + 0.3·convolution(ReLU(norm(convolution(ReLU(norm(x)))))), norm being BatchNorm."""
 
     def __init__(self, width: int) -> None:
@@ -75,7 +75,7 @@ class Generator(base.Generator):
         super().__init__(config, shape, alphabet)
         width = config.generator_width
         self.dense = nn.Linear(config.latent_size, width * _length(shape))
-        self.blocks = nn.Sequential(*(Block(width) for _ in range(config.depth)))
+        self.blocks = nn.Sequential(*(TextBlock(width) for _ in range(config.depth)))
         self.norm = nn.BatchNorm1d(width)
         self.conv = nn.Conv1d(width, base.logits_a_position(alphabet), 1)
         initialise(self)

@@ -18,7 +18,7 @@ from gan.training.state import DEFAULT_ROOT, RunState
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredRun:
     """One run's folder, as `list` shows it."""
 
     folder: Path
@@ -41,13 +41,13 @@ class Entry:
         )
 
 
-def entries(root: Path) -> list[Entry]:
+def entries(root: Path) -> list[StoredRun]:
     """All runs below `root`, the oldest first."""
     found = [_entry(file.parent) for file in root.glob("*/run.json")]
     return sorted(found, key=lambda entry: entry.modified)
 
 
-def _entry(folder: Path) -> Entry:
+def _entry(folder: Path) -> StoredRun:
     files = [path for path in folder.rglob("*") if path.is_file()]
     steps = [int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.pt")]
     try:
@@ -56,7 +56,7 @@ def _entry(folder: Path) -> Entry:
         about = {}
     step = max(steps, default=None)
     finished = RunState(folder).finished_at
-    return Entry(
+    return StoredRun(
         folder=folder,
         step=step,
         finished=finished is not None and finished == step,
@@ -76,7 +76,7 @@ def _is_held(folder: Path) -> bool:
         return True
 
 
-def prune(root: Path, *, everything: bool, dry_run: bool) -> list[Entry]:
+def prune(root: Path, *, everything: bool, dry_run: bool) -> list[StoredRun]:
     """Remove finished runs below `root`, interrupted ones too when `everything`; never a running.
 
     Returns:
@@ -98,7 +98,7 @@ def prune(root: Path, *, everything: bool, dry_run: bool) -> list[Entry]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point. Returns the exit status."""
+    """StoredRun point. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m gan.state", description=__doc__)
     parser.add_argument(
         "--root", type=Path, default=DEFAULT_ROOT, help="folder of the states (%(default)s)"

@@ -78,8 +78,8 @@ def test_the_floor_is_of_training_data():
         points(300, 0, shift=12.0), points(200, 1), points(400, 2),
         steps=60, seeds=1, seed=0, device=CPU, progress=False,
     )  # fmt: skip
-    assert table["jensen_shannon"]["value"] > 0.5
-    assert abs(table["jensen_shannon"]["floor"]) < 0.1
+    assert table["jensen_shannon"].value > 0.5
+    assert abs(table["jensen_shannon"].floor) < 0.1
 
 
 def test_what_cannot_be_compared_is_refused():

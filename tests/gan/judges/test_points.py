@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def prepared(tmp_path: Path) -> Prepared:
 
 
 def test_the_density_comes_back(prepared: Prepared, tmp_path: Path):
-    report = save_toy_judge(prepared, tmp_path / "judge.safetensors")
+    report = asdict(save_toy_judge(prepared, tmp_path / "judge.safetensors"))
     toy, original = (
         load_toy_judge(tmp_path / "judge.safetensors", prepared.manifest.checksum),
         make_toy("ring"),

@@ -17,6 +17,7 @@ from gan.judges.text import (
     save_text_judge,
     some_texts,
 )
+from gan.metrics.as_json import as_json
 from gan.metrics.ngrams import count_ngrams
 from gan.preparation.prepare import prepare
 from gan.symbols import Characters
@@ -36,7 +37,7 @@ def prepared(tmp_path: Path) -> Prepared:
 
 def test_the_counts_and_words_come_back(prepared: Prepared, tmp_path: Path):
     path = tmp_path / "judge.safetensors"
-    report = save_text_judge(prepared, path, seed=0)
+    report = as_json(save_text_judge(prepared, path, seed=0))
     judge = load_text_judge(path, prepared.manifest.checksum)
     test = prepared.symbols("test")
     assert judge.alphabet == prepared.alphabet
@@ -56,7 +57,7 @@ def test_the_counts_and_words_come_back(prepared: Prepared, tmp_path: Path):
 
 
 def test_the_report_says_what_real_texts_and_order_are_worth(prepared: Prepared, tmp_path: Path):
-    report = save_text_judge(prepared, tmp_path / "judge.safetensors", seed=0)
+    report = as_json(save_text_judge(prepared, tmp_path / "judge.safetensors", seed=0))
     json.dumps(report, allow_nan=False)
     assert (report["kind"], report["length"]) == ("n-grams", 16)
     assert report["held_out_texts"] == report["floor_texts"] == len(prepared.symbols("test"))
@@ -78,7 +79,7 @@ def test_only_so_many_held_out_texts_are_counted(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("gan.judges.text.MOST_TEXTS", 30)
-    report = save_text_judge(prepared, tmp_path / "judge", seed=0)
+    report = as_json(save_text_judge(prepared, tmp_path / "judge", seed=0))
     judge = load_text_judge(tmp_path / "judge", prepared.manifest.checksum)
     assert judge.texts == report["held_out_texts"] == report["floor_texts"] == 30
     assert judge.held_out[0].total <= 30 * 16

@@ -5,7 +5,7 @@ from torch import nn
 
 from gan.config import ModelConfig
 from gan.models import build_discriminator, build_generator
-from gan.models.resnet import Block, FirstBlock
+from gan.models.resnet import FirstBlock, ResidualBlock
 
 
 def config(**changes: object) -> ModelConfig:
@@ -69,7 +69,7 @@ def shrink(x: torch.Tensor) -> torch.Tensor:
 def test_a_block_is_that_of_the_published_code(resample: str):
     # Upsampling in front of the first convolution and of the shortcut's; pooling behind both.
     torch.manual_seed(0)
-    block = Block(4, "none", resample).double()
+    block = ResidualBlock(4, "none", resample).double()
     x = torch.randn(2, 4, 8, 8, dtype=torch.float64)
     before = enlarge if resample == "up" else lambda y: y
     after = shrink if resample == "down" else lambda y: y

@@ -9,7 +9,7 @@ from torch import nn
 
 from gan.config import ModelConfig
 from gan.models import build_discriminator, build_generator
-from gan.models.text import Block, Discriminator, Layer
+from gan.models.text import Discriminator, Layer, TextBlock
 from gan.symbols import Characters, Colours
 
 
@@ -88,7 +88,7 @@ def convolved(layer: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
 
 def test_a_block_against_its_formula():
     torch.manual_seed(0)
-    block = Block(3).double()
+    block = TextBlock(3).double()
     x = torch.randn(2, 3, 6, dtype=torch.float64)
 
     def normalised(y: torch.Tensor) -> torch.Tensor:
