@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm import tqdm
 
 from gan.config import Config
 from gan.data import Prepared, open_prepared
@@ -22,8 +19,6 @@ from gan.runtime import pick_device, stream_seed
 from pipeline.params import run_stage
 from pipeline.paths import GENERATOR, PREPARED, SAMPLES
 
-DTYPES = {"images": "|u1", "points": "<f4", "text": "|u1"}
-
 
 def main(config: Config) -> None:
     """Write `results/samples`: the samples, and some between pairs of latent vectors.
@@ -34,7 +29,7 @@ def main(config: Config) -> None:
     prepared = open_prepared(PREPARED)
     if generator.kind == "labels":
         found = _classify(generator, prepared, config.sample.batch_size)
-        write_samples(SAMPLES, "labels", found.shape, "<f4", [found])
+        write_samples(SAMPLES, "labels", found.shape, [found])
         return
     sample = config.sample
     # Drawn on the CPU: the same latent on every device.
@@ -42,9 +37,8 @@ def main(config: Config) -> None:
     latent = generator.draw_latent(sample.count, rng)
     # Of the symbols that are drawn from a discrete generator's distributions.
     seed = stream_seed(config.seed, "symbols of samples")
-    batches = _with_bar(generate(generator, latent, sample.batch_size, seed), sample.count)
-    shape, dtype = (sample.count, *generator.shape), DTYPES[generator.kind]
-    write_samples(SAMPLES, generator.kind, shape, dtype, batches)
+    batches = generate(generator, latent, sample.batch_size, seed)
+    write_samples(SAMPLES, generator.kind, (sample.count, *generator.shape), batches)
     start, end = generator.draw_latent(2 * sample.interpolations, rng).chunk(2)
     seed = stream_seed(config.seed, "symbols of interpolation")
     between = generate_between(generator, start, end, sample.interpolation_steps, seed)
@@ -58,15 +52,6 @@ def _classify(classifier: Generator, prepared: Prepared, batch: int) -> npt.NDAr
             f"{PREPARED} has other classes than {GENERATOR} gives: run train again, or prepare"
         )
     return predict(classifier, prepared.images("test"), batch)
-
-
-def _with_bar(
-    batches: Iterator[npt.NDArray[np.generic]], total: int
-) -> Iterator[npt.NDArray[np.generic]]:
-    with tqdm(total=total, unit="sample", desc="sample") as bar:
-        for batch in batches:
-            yield batch
-            bar.update(len(batch))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,14 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from gan.errors import DataError
 from gan.files import atomic_write, write_json
 from gan.pixels import Kind
 
+# Little-endian on every machine.
+DTYPES: dict[Kind, str] = {"images": "|u1", "points": "<f4", "text": "|u1", "labels": "<f4"}
 ARRAY, ABOUT = "samples.npy", "samples.json"
 
 
@@ -35,8 +38,9 @@ def write_samples(
     folder: str | os.PathLike[str],
     kind: Kind,
     shape: tuple[int, ...],
-    dtype: str,
     batches: Iterable[npt.NDArray[np.generic]],
+    *,
+    progress: bool = True,
 ) -> None:
     """Write `batches`, as they come, to the array of `folder`, whole or not at all.
 
@@ -44,16 +48,21 @@ def write_samples(
         folder: made if it is missing.
         kind: what they are.
         shape: of all of them together.
-        dtype: as NumPy spells it, little-endian.
         batches: of as many rows in all as `shape` says.
+        progress: show a bar on stderr.
     """
     folder = Path(folder)
-    with atomic_write(folder / ARRAY) as file:
-        array = np.lib.format.open_memmap(file.name, "w+", dtype=np.dtype(dtype), shape=shape)
+    with (
+        atomic_write(folder / ARRAY) as file,
+        tqdm(total=shape[0], unit="sample", desc="sample", disable=not progress) as bar,
+    ):
+        dtype = np.dtype(DTYPES[kind])
+        array = np.lib.format.open_memmap(file.name, "w+", dtype=dtype, shape=shape)
         filled = 0
         for batch in batches:
             array[filled : filled + len(batch)] = batch
             filled += len(batch)
+            bar.update(len(batch))
         array.flush()
     write_json(folder / ABOUT, {"kind": kind})
 

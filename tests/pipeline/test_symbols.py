@@ -135,6 +135,6 @@ def test_the_judge_of_images_is_refused_for_texts():
     judge.main(config)
     prepare.main(configure("lines"))
     symbols = np.zeros((20, 12), np.uint8)
-    write_samples(paths.SAMPLES, "text", symbols.shape, "|u1", [symbols])
+    write_samples(paths.SAMPLES, "text", symbols.shape, [symbols])
     with pytest.raises(StateError, match="found the kind 'classifier', expected 'n-grams'"):
         evaluate.main(configure("lines"))

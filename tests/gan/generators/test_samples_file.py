@@ -17,8 +17,7 @@ SAMPLES = {
 
 def write(folder: Path, kind: str = "points") -> np.ndarray:
     samples = SAMPLES[kind]
-    dtype = "|u1" if samples.dtype == np.uint8 else "<f4"
-    write_samples(folder, kind, samples.shape, dtype, np.split(samples, [3, 6]))
+    write_samples(folder, kind, samples.shape, np.split(samples, [3, 6]))
     return samples
 
 
@@ -34,7 +33,7 @@ def test_they_come_back_memory_mapped(tmp_path: Path, kind: str):
 
 def test_the_same_samples_are_the_same_bytes_in_whatever_batches(tmp_path: Path):
     samples = write(tmp_path / "a")
-    write_samples(tmp_path / "b", "points", samples.shape, "<f4", [samples.astype(np.float64)])
+    write_samples(tmp_path / "b", "points", samples.shape, [samples.astype(np.float64)])
     for name in (ARRAY, ABOUT):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -47,7 +46,7 @@ def test_samples_that_stop_half_way_leave_the_older_ones(tmp_path: Path):
         raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError, match="no more"):
-        write_samples(tmp_path, "points", samples.shape, "<f4", broken())
+        write_samples(tmp_path, "points", samples.shape, broken())
     np.testing.assert_array_equal(read_samples(tmp_path).array, samples)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([ARRAY, ABOUT])
 
