@@ -33,6 +33,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_games_have_one_budget_and_every_run_a_row(tmp_path: Path, monkeypatch):
     assert compare(tmp_path) == 0
     found = rows(tmp_path)
@@ -70,6 +71,7 @@ def test_two_names_of_one_game_are_one_run(tmp_path: Path, monkeypatch):
     assert one == other
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_goes_on_to_the_same_rows(tmp_path: Path, monkeypatch):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert compare(whole) == 0

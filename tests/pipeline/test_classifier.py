@@ -16,6 +16,8 @@ from gan.symbols import ClassNames
 from pipeline import evaluate, paths, prepare, sample, train
 from tests.pipeline.stages import run
 
+pytestmark = pytest.mark.slow
+
 
 def configure(data: dict[str, Any] | None = None, **objective: Any) -> Config:
     values = {

@@ -28,6 +28,7 @@ def test_every_stage_depends_on_its_code_and_on_no_source():
         assert not [dep for dep in deps if dep.startswith(PACKAGES)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", code.STAGES)
 def test_what_a_stage_imports_is_part_of_its_key(stage: str):
     """Held against Python itself: what is in `sys.modules` once everything is imported."""

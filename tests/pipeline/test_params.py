@@ -56,6 +56,7 @@ def test_a_stage_ends_with_the_status_it_deserves(monkeypatch, capsys, error, st
     assert capsys.readouterr().err == (f"error: {error}\n" if str(error) else "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["prepare", "judge", "train", "sample", "evaluate"])
 def test_bad_parameters_end_every_stage_before_any_work(tmp_path: Path, stage: str):
     (tmp_path / "params.yaml").write_text("train: {steps: many}\ndata: {sise: 3}\n")

@@ -16,6 +16,8 @@ from gan.symbols import Characters, Colours
 from pipeline import evaluate, judge, paths, prepare
 from tests.pipeline.stages import run
 
+pytestmark = pytest.mark.slow
+
 IMAGES: dict[str, Any] = {
     "model": {"latent_size": 4, "generator_width": 4, "discriminator_width": 4},
     "judge": {"width": 4, "features": 8, "images_seen": 500},

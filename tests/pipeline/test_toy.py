@@ -12,7 +12,7 @@ from gan.errors import StateError
 from pipeline import evaluate, paths, prepare, train
 from tests.pipeline.stages import run
 
-pytestmark = pytest.mark.usefixtures("workspace")
+pytestmark = [pytest.mark.usefixtures("workspace"), pytest.mark.slow]
 
 DIMENSIONS = {"normal": 1, "ring": 2}
 

@@ -318,6 +318,7 @@ def test_a_classifier_without_labels_has_no_network(alphabet: Colours | None):
         Trainer(configure(), TrainingSet(examples, alphabet), device=CPU)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["importance", "reinforce"])
 def test_a_noisy_label_is_learned_with_its_chances(estimator: str):
     """Two images; the labels of one are a fair coin's, the other's are certain."""

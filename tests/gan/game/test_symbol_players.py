@@ -482,6 +482,7 @@ def chances(rows: Tensor) -> Tensor:
     return log_probs.exp().mean(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("discrete", "rate"),
     [

@@ -39,6 +39,7 @@ def test_a_loaded_generator_draws_the_same_images(generator, published: Path):
     assert loaded.provenance == {"steps": 3}
 
 
+@pytest.mark.slow
 def test_it_loads_in_another_folder_and_process(published: Path, tmp_path: Path):
     code = (
         "import sys, gan, torch\n"
