@@ -76,6 +76,7 @@ def significant(source: bytes, tree: ast.Module | None = None) -> bytes:
     lines = source.splitlines()
     strings: dict[int, list[tuple[int, int]]] = {}  # by line: where text stands, in bytes
     left_out: list[tuple[tuple[int, int], tuple[int, int]]] = []
+    texts: dict[tuple[tuple[int, int], tuple[int, int]], bytes] = {}  # of several lines
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr | ast.Constant):
             assert node.end_lineno is not None
@@ -84,6 +85,9 @@ def significant(source: bytes, tree: ast.Module | None = None) -> bytes:
                 first = node.col_offset if number == node.lineno else 0
                 last = node.end_col_offset if number == node.end_lineno else len(lines[number - 1])
                 strings.setdefault(number, []).append((first, last))
+            if node.end_lineno > node.lineno:
+                place = ((node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset))
+                texts[place] = b"\n".join(lines[node.lineno - 1 : node.end_lineno])
         for part in _of_no_effect(node):
             assert part.end_lineno is not None
             assert part.end_col_offset is not None
@@ -95,7 +99,10 @@ def significant(source: bytes, tree: ast.Module | None = None) -> bytes:
     for (first, start), (last, end) in sorted(left_out, reverse=True):
         tail = kept[last - 1][end:]
         kept[first - 1 : last] = [kept[first - 1][:start] + tail] + [b""] * (last - first)
-    return b"\n".join(line.rstrip() for line in kept if line.strip())
+    code = [line.rstrip() for line in kept if line.strip()]
+    # White space at the end of a line, and empty lines, are something within a text.
+    exact = [text for place, text in sorted(texts.items()) if place not in set(left_out)]
+    return b"\n".join([*code, *exact])
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -24,6 +24,8 @@ def main(config: Config) -> None:
         samples.array, prepared, judge, config.evaluate, seed=config.seed
     )
     write_json(EVALUATE_METRICS, found.metrics)
+    for other in EVALUATION.glob("*.csv"):  # of another run, when DVC is not around
+        other.unlink()
     for name, table in found.tables.items():
         write_table(table, EVALUATION / f"{name}.csv")
     write_arrays(found.shown, EVALUATION / "shown.safetensors")

@@ -111,3 +111,18 @@ def test_the_digest_follows_what_is_executed(tmp_path: Path):
     with_kernels = digest("three")
     write(tmp_path, {"kernels/tuning/some.json": "{}"})
     assert digest("three") != with_kernels
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('x = """a\nb"""', 'x = """a \nb"""'),
+        ('x = """a\n\nb"""', 'x = """a\nb"""'),
+        ('x = f"""a\n{y}"""', 'x = f"""a\n\n{y}"""'),
+        ('x = "# a"', 'x = "# b"'),
+        ('x = f"{y}# a"', 'x = f"{y}# b"'),
+        ("x = 'é# a'  # c", "x = 'é# b'  # c"),
+    ],
+)
+def test_white_space_and_hashes_within_a_text_count(before: str, after: str):
+    assert significant(before.encode()) != significant(after.encode())
