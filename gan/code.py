@@ -87,7 +87,8 @@ def significant(source: bytes, tree: ast.Module | None = None) -> bytes:
                 strings.setdefault(number, []).append((first, last))
             if node.end_lineno > node.lineno:
                 place = ((node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset))
-                texts[place] = b"\n".join(lines[node.lineno - 1 : node.end_lineno])
+                *whole, last_line = lines[node.lineno - 1 : node.end_lineno]
+                texts[place] = b"\n".join([*whole, last_line[: node.end_col_offset]])
         for part in _of_no_effect(node):
             assert part.end_lineno is not None
             assert part.end_col_offset is not None

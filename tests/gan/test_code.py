@@ -88,6 +88,9 @@ def test_what_is_for_readers_alone_is_left_out():
         'return f"{X}#" + """',
         "# within a string",
         '"""',
+        'return f"{X}#" + """',  # the text once more, with its white space
+        "# within a string",
+        '"""',
     ]
 
 
