@@ -1,18 +1,18 @@
 """What a person sees while a run goes on: real examples, samples and the history, in one folder.
 
-The modules that draw are imported by name, so that they are no part of what the run depends on
-(see `gan.code`): an edit of a chart does not make a run start afresh. Nor does one that fails end
-it: the stage `report` draws everything once more.
+Training imports this module by name, so that it, and what draws, are no part of what the run depends
+on (see `gan.code`): an edit of a chart does not make a run start afresh. Nor does a picture that
+fails end it: the stage `report` draws everything once more.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gan import figures
 from gan.data import Prepared
 from gan.training.history import HistoryRow, write_csv
 from gan.training.snapshots import Snapshot
@@ -43,11 +43,7 @@ class Live:
         """Draw samples of a step, as `samples/step-….png`, and real ones with the first."""
         if self._gave_up or time.monotonic() < self._not_before:
             return
-        started = time.monotonic()
         self._attempt(lambda: self._draw(snapshot))
-        took = time.monotonic() - started
-        if took > QUICK and (self.folder / "samples").is_dir():
-            self._not_before = started + took * (1 + PATIENCE)
 
     def rows(self, rows: Sequence[HistoryRow], measures: Sequence[str]) -> None:
         """Write `history.csv`, not too often."""
@@ -57,11 +53,16 @@ class Live:
         self._history_at = time.monotonic()
 
     def _draw(self, snapshot: Snapshot) -> None:
-        draw = importlib.import_module("gan.figures").of_kind(snapshot.kind)
+        draw = figures.of_kind(snapshot.kind)
         if not (self.folder / "real.png").exists():
             draw.real(self._prepared, self.folder, self._columns)
         path = self.folder / "samples" / f"step-{snapshot.step:09d}.png"
+        # Not what comes with the first picture: imports, fonts, real examples.
+        started, first = time.monotonic(), not path.parent.exists()
         draw.moment(snapshot, self._prepared, path, self._columns)
+        took = time.monotonic() - started
+        if took > QUICK and not first:
+            self._not_before = started + took * (1 + PATIENCE)
 
     def _attempt(self, write: Callable[[], None]) -> None:
         try:

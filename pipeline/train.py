@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from dataclasses import asdict
@@ -20,7 +21,6 @@ from gan.training import Interrupted, Trainer, trainer_of
 from gan.training.history import write_csv
 from gan.training.snapshots import optimum, snapshot_path, snapshot_steps
 from gan.training.state import DEFAULT_ROOT, RunState, hold
-from pipeline.live import Live
 from pipeline.params import STOPPED, run_stage
 from pipeline.paths import GENERATOR, PREPARED, SNAPSHOTS, TRAIN_METRICS, TRAINING
 
@@ -50,7 +50,9 @@ def main(config: Config) -> None:
     }
     with hold(state_root(), identity, about) as state:
         trainer = trainer_of(config, prepared, device=device)
-        live = Live(state.folder / "live", prepared, config.train.sample_grid)
+        # By name: what draws is no part of what the result depends on, see `gan.code`.
+        watching = importlib.import_module("pipeline.live")
+        live = watching.Live(state.folder / "live", prepared, config.train.sample_grid)
         print(f"while it trains, {live.folder} has real.png, samples/ and history.csv")
         try:
             trainer.run(state, config.runtime, live)
