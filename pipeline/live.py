@@ -1,8 +1,8 @@
 """What a person sees while a run goes on: real examples, samples and the history, in one folder.
 
-Training imports this module by name, so that it, and what draws, are no part of what the run depends
-on (see `gan.code`): an edit of a chart does not make a run start afresh. Nor does a picture that
-fails end it: the stage `report` draws everything once more.
+Training imports this module by name, so that it, and what draws, are no part of what the run
+depends on (see `gan.code`): an edit of a chart does not make a run start afresh. Nor does a picture
+that fails end it: the stage `report` draws everything once more.
 """
 
 from __future__ import annotations
