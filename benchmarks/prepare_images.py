@@ -38,7 +38,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PROGRAM = """
 import sys
 from gan.config import DataConfig, parse
-from gan.data.prepare import prepare
+from gan.preparation.prepare import prepare
 
 path, out, size, workers = sys.argv[1:]
 values = {"name": "images", "path": path, "size": int(size), "channels": 3}

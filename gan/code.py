@@ -2,8 +2,9 @@
 
 A program depends on the modules that it imports, wherever the import stands, and of each on what
 is executed: comments, docstrings and the descriptions of parameters are left out, so that an edit
-of these changes no key. Everything is read from the files as text and nothing is imported, so that
-the answer is the same on every version of Python.
+of these changes no key (that of a comment between the parts of one text does). Everything is read
+from the files as text and nothing is imported, so that the answer is the same on every version of
+Python.
 
 What is found by name counts where a package looks up its own modules,
 `import_module(f"{__name__}.{name}")`: then all of them. What is imported by a name that stands
@@ -13,6 +14,7 @@ elsewhere does not count. A package's `__getattr__` is for other programs and do
 from __future__ import annotations
 
 import ast
+import codecs
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -22,6 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("gan", "kernels", "pipeline")
 # Not modules, but read by a package's own: launch configurations of GPUs.
 DATA_PATTERN = "*.json"
+
+# Of a part of a source: where it begins and where it ends, each as line and byte.
+_Place = tuple[tuple[int, int], tuple[int, int]]
 
 
 def code_of(module: str, root: Path = ROOT) -> dict[str, str]:
@@ -73,37 +78,67 @@ def significant(source: bytes, tree: ast.Module | None = None) -> bytes:
         tree: of the same, where it has been parsed already.
     """
     tree = ast.parse(source) if tree is None else tree
-    lines = source.splitlines()
+    lines = source.removeprefix(codecs.BOM_UTF8).splitlines()
     strings: dict[int, list[tuple[int, int]]] = {}  # by line: where text stands, in bytes
-    left_out: list[tuple[tuple[int, int], tuple[int, int]]] = []
-    texts: dict[tuple[tuple[int, int], tuple[int, int]], bytes] = {}  # of several lines
-    for node in ast.walk(tree):
+    long_strings: list[_Place] = []
+    left_out: list[_Place] = []
+    for node in _with_whole_strings(tree):
         if isinstance(node, ast.JoinedStr | ast.Constant):
-            assert node.end_lineno is not None
-            assert node.end_col_offset is not None
-            for number in range(node.lineno, node.end_lineno + 1):
-                first = node.col_offset if number == node.lineno else 0
-                last = node.end_col_offset if number == node.end_lineno else len(lines[number - 1])
-                strings.setdefault(number, []).append((first, last))
-            if node.end_lineno > node.lineno:
-                place = ((node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset))
-                *whole, last_line = lines[node.lineno - 1 : node.end_lineno]
-                texts[place] = b"\n".join([*whole, last_line[: node.end_col_offset]])
-        for part in _of_no_effect(node):
-            assert part.end_lineno is not None
-            assert part.end_col_offset is not None
-            left_out.append(
-                ((part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset))
-            )
+            place = _place(node)
+            (first, start), (last, end) = place
+            for number in range(first, last + 1):
+                left = start if number == first else 0
+                right = end if number == last else len(lines[number - 1])
+                strings.setdefault(number, []).append((left, right))
+            if last > first:
+                long_strings.append(place)
+        left_out += map(_place, _of_no_effect(node))
     kept = [_without_comment(line, strings.get(number, [])) for number, line in enumerate(lines, 1)]
     # From the end, so that places before stay where they are.
-    for (first, start), (last, end) in sorted(left_out, reverse=True):
+    for (first, start), (last, end) in sorted(_outermost(left_out), reverse=True):
         tail = kept[last - 1][end:]
         kept[first - 1 : last] = [kept[first - 1][:start] + tail] + [b""] * (last - first)
     code = [line.rstrip() for line in kept if line.strip()]
     # White space at the end of a line, and empty lines, are something within a text.
-    exact = [text for place, text in sorted(texts.items()) if place not in set(left_out)]
+    exact = [
+        b"\n".join([*lines[first - 1 : last - 1], lines[last - 1][:end]])
+        for (first, start), (last, end) in long_strings
+        if not any(_within(((first, start), (last, end)), part) for part in left_out)
+    ]
     return b"\n".join([*code, *exact])
+
+
+def _with_whole_strings(tree: ast.Module) -> Iterator[ast.AST]:
+    """All nodes in a fixed order, but those within a formatted string.
+
+    Where these stand differs between versions of Python.
+    """
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        if not isinstance(node, ast.JoinedStr):
+            todo += ast.iter_child_nodes(node)
+
+
+def _place(node: ast.expr) -> _Place:
+    """Where an expression begins and ends: line, from 1, and byte."""
+    assert node.end_lineno is not None
+    assert node.end_col_offset is not None
+    return (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+
+
+def _within(place: _Place, other: _Place) -> bool:
+    return other[0] <= place[0] and place[1] <= other[1]
+
+
+def _outermost(places: list[_Place]) -> list[_Place]:
+    """Those that lie within no other."""
+    return [
+        place
+        for place in set(places)
+        if not any(_within(place, other) for other in places if other != place)
+    ]
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -142,7 +177,7 @@ def _imports(tree: ast.Module, file: Path, root: Path) -> Iterator[Path]:
             module = ".".join(part for part in (base, node.module) if part)
             names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Call) and _looks_up_its_own(node):
-            yield from sorted(file.parent.glob("*.py"))
+            yield from sorted([*file.parent.glob("*.py"), *file.parent.glob("*/__init__.py")])
             continue
         else:
             continue
@@ -195,7 +230,7 @@ def _file(module: str, root: Path) -> Path | None:
     if module.partition(".")[0] not in PACKAGES:
         return None
     base = root / Path(*module.split("."))
-    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+    for candidate in (base / "__init__.py", base.with_suffix(".py")):
         if candidate.is_file():
             return candidate
     return None

@@ -50,6 +50,9 @@ def write_samples(
         shape: of all of them together.
         batches: of as many rows in all as `shape` says.
         progress: show a bar on stderr.
+
+    Raises:
+        ValueError: there are fewer rows than `shape` says; nothing is written.
     """
     folder = Path(folder)
     with (
@@ -64,6 +67,8 @@ def write_samples(
             filled += len(batch)
             bar.update(len(batch))
         array.flush()
+        if filled != shape[0]:
+            raise ValueError(f"there are {filled} samples: expected {shape[0]}")
     write_json(folder / ABOUT, {"kind": kind})
 
 

@@ -145,9 +145,13 @@ class RunState:
         return found
 
     def clear(self) -> None:
-        """Remove everything but the lock and the description."""
-        for path in self.folder.iterdir():
-            if path.name in {"lock", "run.json"}:
+        """Remove everything but the lock and the description.
+
+        Checkpoints first: killed in the middle, nobody takes what is left for a run to go on with.
+        """
+        order = [*self._checkpoints(), *self.folder.iterdir()]
+        for path in order:
+            if path.name in {"lock", "run.json"} or not path.exists():
                 continue
             if path.is_dir():
                 shutil.rmtree(path)
@@ -209,12 +213,14 @@ def _note_other_code(root: Path, folder: Path, identity: Mapping[str, Any]) -> N
             continue
         state = RunState(file.parent)
         checkpoints = sorted(file.parent.glob("step-*.pt"))
-        if other == own and checkpoints and state.finished_at is None and file.parent != folder:
-            step = int(checkpoints[-1].stem.removeprefix("step-"))
+        if other != own or not checkpoints or file.parent == folder:
+            continue
+        step = int(checkpoints[-1].stem.removeprefix("step-"))
+        if state.finished_at != step:
             print(
                 f"note: {file.parent} holds step {step} of a run with these very parameters and "
                 "data, made by other code or another version of PyTorch: it is left alone, and "
-                "this run starts afresh. `python -m gan.state prune --all` removes it",
+                "this run starts afresh. Remove that folder when nobody wants it any more",
                 file=sys.stderr,
             )
 

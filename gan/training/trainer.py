@@ -46,6 +46,7 @@ STOP_SIGNALS = [
 
 # Steps after which it is said how long the rest will take; the very first are slower.
 EXPECTED_AFTER = 20
+WORTH_SAYING = 5.0  # seconds
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -265,6 +266,8 @@ class Trainer:
     def _say_how_long(self, seconds: float) -> None:
         """Say how long the steps that are left will take, at `seconds` each."""
         left = self.config.train.steps - self.step
+        if left * seconds < WORTH_SAYING:
+            return
         tqdm.write(
             f"about {_duration(left * seconds)} for the {left:,} steps that are left, at "
             f"{seconds * 1000:.3g} ms each",

@@ -129,3 +129,37 @@ def test_the_digest_follows_what_is_executed(tmp_path: Path):
 )
 def test_white_space_and_hashes_within_a_text_count(before: str, after: str):
     assert significant(before.encode()) != significant(after.encode())
+
+
+GOLDEN = """\
+x = 1
+def f(y):
+    raise ValueError(
+        f"one {y}: "
+        f"two {y!r}"
+    )
+A = Field(1, description=f\"\"\"of
+    {x}\"\"\", ge=0)
+B = Field(2, description=Field(description="no")); C = 3
+"""
+
+
+def test_every_version_of_python_finds_the_same():
+    """Where the parts of a formatted string stand differs between them."""
+    assert significant(GOLDEN.encode()).decode() == (
+        "x = 1\n"
+        "def f(y):\n"
+        "    raise ValueError(\n"
+        '        f"one {y}: "\n'
+        '        f"two {y!r}"\n'
+        "    )\n"
+        "A = Field(1, description=, ge=0)\n"
+        "B = Field(2, description=); C = 3\n"
+        '        f"one {y}: "\n'
+        '        f"two {y!r}"'
+    )
+
+
+def test_a_byte_order_mark_moves_nothing():
+    with_mark = [significant(f'\ufeffX="#";Y={value}'.encode()) for value in (1, 2)]
+    assert with_mark == [b'X="#";Y=1', b'X="#";Y=2']

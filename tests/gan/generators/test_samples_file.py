@@ -51,6 +51,13 @@ def test_samples_that_stop_half_way_leave_the_older_ones(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([ARRAY, ABOUT])
 
 
+def test_too_few_samples_are_not_filled_up(tmp_path: Path):
+    samples = write(tmp_path)
+    with pytest.raises(ValueError, match="there are 7 samples: expected 9"):
+        write_samples(tmp_path, "points", (9, 2), [samples])
+    np.testing.assert_array_equal(read_samples(tmp_path).array, samples)
+
+
 @pytest.mark.parametrize("missing", [ARRAY, ABOUT])
 def test_a_missing_file_is_named(tmp_path: Path, missing: str):
     write(tmp_path)
