@@ -29,7 +29,6 @@ from torch import Tensor, nn
 
 from benchmarks.report import machine, print_table, results_path, write_csv
 from kernels import (
-    BatchNormActivation,
     ConvTransposeBlock,
     FusedSequential,
     conv_transpose2d,
@@ -116,7 +115,9 @@ def problems(what: Sequence[str], batch: int) -> Iterator[Problem]:
         first = 2 * batch * LATENT * FIRST * 16
         ours = nn.Sequential(
             nn.ConvTranspose2d(LATENT, FIRST, 4, 1, 0, bias=False),
-            FusedSequential(BatchNormActivation(FIRST), *(our_block(b, a) for b, a, _ in LAYERS)),
+            FusedSequential(
+                nn.BatchNorm2d(FIRST), nn.ReLU(), *(our_block(b, a) for b, a, _ in LAYERS)
+            ),
         )
         theirs = nn.Sequential(
             nn.ConvTranspose2d(LATENT, FIRST, 4, 1, 0, bias=False),

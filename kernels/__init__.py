@@ -9,7 +9,6 @@ project under another name.
 """
 
 from .conv_transpose import (
-    BatchNormActivation,
     ConvBlock,
     ConvTransposeBlock,
     FusedSequential,
@@ -42,7 +41,6 @@ from .policy_gradient import (
 __version__ = "0.1.0"
 
 __all__ = [
-    "BatchNormActivation",
     "ConvBlock",
     "ConvTransposeBlock",
     "DiscriminatorLoss",

@@ -158,6 +158,15 @@ class Operator(Generic[P, R]):
             raise self._unavailable(request, reason)
         return self.torch_impl(*args, **kwargs)
 
+    def refuse_order(self, impl: str, reason: str) -> None:
+        """Raise ImplUnavailableError if Triton is asked for where `reason` keeps it from running.
+
+        For callers that compute a call without this operator.
+        """
+        request = requested(impl)
+        if request.impl == "triton":
+            raise self._unavailable(request, reason)
+
     def choice(self, device: torch.device) -> Choice:
         """What `run` would do on a device, as far as the device and the requests decide it.
 

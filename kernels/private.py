@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, fx, nn
 from torch.autograd import forward_ad
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -28,6 +28,22 @@ def forward_mode() -> bool:
     return forward_ad._current_level >= 0
 
 
+def looked_into(*tensors: Tensor) -> bool:
+    """Whether a transform or forward mode is active, which know torch's operators alone.
+
+    Or whether a tensor stands for a batch of gradients: that of `torch.autograd.grad` with
+    `is_grads_batched` is a transform of an older kind, which only its tensors tell of.
+    """
+    if transformed() or forward_mode():
+        return True
+    return any(torch._C._functorch.is_legacy_batchedtensor(tensor) for tensor in tensors)
+
+
+def is_proxy(value: object) -> bool:
+    """Whether a symbolic trace of torch.fx is recording: nothing can be asked of a value then."""
+    return isinstance(value, fx.Proxy)
+
+
 def constant_while_tracing(function: F) -> F:
     """Have Dynamo call the function while it traces, and keep the result.
 
@@ -39,12 +55,14 @@ def constant_while_tracing(function: F) -> F:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether calling the module also calls hooks, which a fused computation would leave out."""
-    return any(
-        (
-            module._forward_hooks,
-            module._forward_pre_hooks,
-            module._backward_hooks,
-            module._backward_pre_hooks,
-        )
+    """Whether calling the module also calls hooks, which a fused computation would leave out.
+
+    Its own, or those that torch calls for every module.
+    """
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or nn.modules.module._has_any_global_hook()
     )

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from gan.config import ModelConfig
 from gan.models import base
-from gan.models.layers import add_spectral_norm, normalisation
+from gan.models.layers import add_spectral_norm, in_channels_last, normalisation
 from gan.symbols import Alphabet
-from kernels import BatchNormActivation, ConvBlock, ConvTransposeBlock, FusedSequential, chain
+from kernels import ConvBlock, ConvTransposeBlock, FusedSequential, chain
 
 NEGATIVE_SLOPE = 0.2  # of LeakyReLU, as in `ConvBlock`
 
@@ -42,13 +42,15 @@ class Generator(base.Generator):
         outputs = base.image_outputs(shape, alphabet)
         _, size = base.image_shape(shape)
         widths = _widths(config.generator_width, base.doublings(size))[::-1]
+        last = "tanh" if alphabet is None else None
         self.dense = nn.Linear(config.latent_size, widths[0] * base.FIRST_SIZE**2, bias=False)
-        self.dense_norm = BatchNormActivation(widths[0], "relu")
-        self.blocks = nn.Sequential(
-            *(ConvTransposeBlock(a, b) for a, b in pairwise(widths)),
-            ConvTransposeBlock(
-                widths[-1], outputs, norm="none", activation="tanh" if alphabet is None else None
-            ),
+        self.dense_norm = nn.BatchNorm2d(widths[0])
+        self.dense_activation = nn.ReLU()
+        self.blocks = in_channels_last(
+            nn.Sequential(
+                *(ConvTransposeBlock(a, b) for a, b in pairwise(widths)),
+                ConvTransposeBlock(widths[-1], outputs, norm="none", activation=last),
+            )
         )
         _initialise(self)
 
@@ -57,7 +59,7 @@ class Generator(base.Generator):
         x = self.dense(latent)  # [B, 4·4·W]
         # Height and width outermost: in memory this is the channels_last layout, without a copy.
         x = rearrange(x, "b (h w c) -> b c h w", h=base.FIRST_SIZE, w=base.FIRST_SIZE)
-        x = chain(x, self.dense_norm, *self.blocks)  # [B, C or 1 or V, S, S]
+        x = chain(x, self.dense_norm, self.dense_activation, *self.blocks)  # [B, C or 1 or V, S, S]
         return x if self.alphabet is None else base.as_logits(x, self.alphabet)
 
 
@@ -102,7 +104,7 @@ def downwards(channels: int, size: int, narrowest: int, norm: str) -> tuple[Fuse
     blocks = FusedSequential(
         ConvBlock(channels, widths[0]), *(_down(a, b, norm) for a, b in pairwise(widths))
     )
-    return blocks, widths[-1]
+    return in_channels_last(blocks), widths[-1]
 
 
 def _down(inputs: int, outputs: int, norm: str) -> nn.Module:

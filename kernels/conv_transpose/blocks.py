@@ -1,27 +1,32 @@
 """Convolution, batch normalisation and activation as one module and one operator."""
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor, nn
 
 from ..dispatch import Operator, TritonImplementation, check_impl, register
+from ..private import is_proxy
 from .activations import NEGATIVE_SLOPE, check_activation
-from .definitions.normalisation import BatchNorm
 from .functions import SCOPE, check_tensors, why_torch, why_torch_on, why_unsupported
 from .layers import Layer, run_layers
+from .recognise import Recognised, called, count_batch, note_called, recognise
 
 NORMS = ("batch", "none")
 
 
-class FusedBlock(nn.Module):
-    """A k4 s2 p1 convolution, its normalisation and its activation under a Sequential's names.
+class FusedBlock(nn.Sequential):
+    """A k4 s2 p1 convolution, its normalisation and its activation, computed together.
+
+    An `nn.Sequential` of torch's own layers, to be indexed, exchanged, hooked and converted as one.
+    The layers are computed together as far as each does what its class in torch does; from the
+    first one that does not, they are called one by one, and `kernels.explain` says why.
 
     Attributes:
         transposed: whether the convolution is.
-        activation: its name, or None.
-        normalised: whether the block was made with a normalisation.
         impl: which implementation is asked for.
     """
 
@@ -31,90 +36,135 @@ class FusedBlock(nn.Module):
         self,
         convolution: nn.Conv2d | nn.ConvTranspose2d,
         norm: nn.BatchNorm2d | None,
-        activation: str | None,
+        activation: nn.Module | None,
         impl: str,
     ) -> None:
-        super().__init__()
-        modules: list[nn.Module] = [convolution]
-        if norm is not None:
-            modules.append(norm)
-        if activation is not None:
-            modules.append(_ACTIVATION_MODULES[activation]())
-        for index, module in enumerate(modules):
-            self.add_module(str(index), module)
-        self.activation = activation
-        self.normalised = norm is not None
-        self.impl = impl
-        # Otherwise every call would copy the weight into this layout.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(
+            *(module for module in (convolution, norm, activation) if module is not None)
+        )
+        self.impl = check_impl(impl)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's convolution, normalisation and activation of x, [N, Cin, H, W].
+        """The block's layers, one after the other, of x, [N, Cin, H, W].
 
         Raises:
             RuntimeError: rank, size, channels, dtype or device of `x` do not fit the parameters.
             ValueError: batch statistics over a single value per channel.
             ImplUnavailableError: Triton is asked for where it cannot run.
         """
-        self.check(x)
-        norm = self.norm
-        if not self.known:  # exchanged, for SyncBatchNorm say
-            assert norm is not None
-            y: Tensor = norm(self._run(x, self.layer()._replace(activation=None)))
-            return y if self.activation is None else self.get_submodule("2")(y)
-        layer = self.layer()
-        self.count_batch()
-        return self._run(x, layer)
+        if is_proxy(x):  # a symbolic trace records torch's layers
+            return self._call(x, 0)
+        return self.compute(x, self.recognised())
 
-    def _run(self, x: Tensor, layer: Layer) -> Tensor:
-        return operator_of(layer).run(self.impl, x, [layer])
+    def recognised(self) -> Recognised:
+        """What the block computes together at this call."""
+        return recognise(list(self), self.transposed)
 
-    @property
-    def known(self) -> bool:
-        """Whether the block is a single `Layer`: its normalisation is none or batch's."""
-        return self.norm is None or isinstance(self.norm, nn.BatchNorm2d)
+    def compute(self, x: Tensor, found: Recognised) -> Tensor:
+        """`forward`, given what is computed together at this call."""
+        if found.reason is not None:
+            note_called(found.reason)
+        if found.layer is None:
+            operator = CONV_TRANSPOSE_BLOCK if self.transposed else CONV_BLOCK
+            operator.refuse_order(self.impl, found.reason or "the block has no layers")
+        else:
+            x = run_layer(x, found.layer, found.norm, self.impl)
+        return self._call(x, found.length)
 
-    def check(self, x: Tensor) -> None:
-        """Raise what `forward` would for this x, of which only shape, dtype and device are read."""
-        check_tensors(x, self.convolution.weight, self.convolution.bias, transposed=self.transposed)
-        if (
-            isinstance(self.norm, nn.BatchNorm2d)
-            and not self.transposed
-            and by_the_batch(self.norm)
-        ):
-            _check_several_values(x)
+    def _call(self, x: Tensor, first: int) -> Tensor:
+        """The modules from the first one on, each called."""
+        for module in islice(self, first, None):
+            x = module(x)
+        return x
 
-    def layer(self) -> Layer:
-        """What the block computes at this call, where it is `known`."""
-        norm = batch_norm_of(self.norm) if isinstance(self.norm, nn.BatchNorm2d) else None
-        weight, bias = self.convolution.weight, self.convolution.bias
-        return Layer(weight, bias, norm, self.activation, self.transposed)
-
-    def count_batch(self) -> None:
-        """Count a batch that will move the running statistics."""
-        if isinstance(self.norm, nn.BatchNorm2d):
-            count_batch(self.norm)
-
-    def out_shape(self, shape: Sequence[int]) -> tuple[int, int, int, int]:
-        """[N, Cout, …] of the result for an input of `shape` [N, Cin, H, W]."""
-        n, _, height, width = shape
-        if self.transposed:
-            return n, self.convolution.out_channels, 2 * height, 2 * width
-        return n, self.convolution.out_channels, height // 2, width // 2
+    @overload
+    def __getitem__(self, index: slice) -> nn.Sequential: ...
+    @overload
+    def __getitem__(self, index: int) -> nn.Module: ...
+    def __getitem__(self, index: slice | int) -> nn.Module:
+        """One layer, or an `nn.Sequential` of several."""
+        if isinstance(index, slice):
+            return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
 
     @property
     def convolution(self) -> nn.Conv2d | nn.ConvTranspose2d:
-        """The layer that holds the convolution's weight, and its bias without normalisation."""
-        return getattr(self, "0")  # type: ignore[no-any-return]
+        """The first layer, which holds the convolution's weight, and its bias without a norm."""
+        return self[0]  # type: ignore[return-value]
 
     @property
-    def norm(self) -> nn.Module | None:
-        """The layer that holds the normalisation's parameters and running statistics."""
-        return getattr(self, "1") if self.normalised else None
+    def norm(self) -> nn.BatchNorm2d | nn.SyncBatchNorm | None:
+        """The batch normalisation, or None."""
+        kinds = (nn.BatchNorm2d, nn.SyncBatchNorm)
+        return next((module for module in self if isinstance(module, kinds)), None)
+
+    @property
+    def weight(self) -> Tensor:
+        """The convolution's, for initialisations that go by the name of a class."""
+        return self.convolution.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The convolution's, or None."""
+        return self.convolution.bias
 
     def extra_repr(self) -> str:
         """What `repr` says of the module."""
         return f"impl={self.impl!r}"
+
+
+def check_layer(x: Tensor, layer: Layer) -> None:
+    """Raise what torch's layers would for this x, of which only shape, dtype and device are read.
+
+    Raises:
+        RuntimeError: rank, size, channels, dtype or device of `x` do not fit the weight.
+        ValueError: batch statistics over a single value per channel, or of no image.
+    """
+    values = x.numel() // max(x.shape[1], 1) if x.dim() > 1 else 0
+    if layer.weight is not None:
+        check_tensors(x, layer.weight, layer.bias, transposed=layer.transposed)
+        if layer.norm is None or layer.transposed:  # 4 values at least
+            return
+        values = x.shape[0] * (x.shape[2] // 2) * (x.shape[3] // 2)
+    elif x.dim() != 4:
+        raise ValueError(f"expected 4D input (got {x.dim()}D input)")  # as nn.BatchNorm2d
+    if layer.norm is not None and layer.norm.training and values == 1:
+        raise ValueError(
+            f"x of shape {list(x.shape)} gives one value per channel: "
+            "batch normalisation by the batch's own statistics needs more"
+        )
+
+
+def run_layer(x: Tensor, layer: Layer, norm: nn.BatchNorm2d | None, impl: str) -> Tensor:
+    """One layer of x, [N, Cin, H, W], or [Cin, H, W] where nothing is normalised.
+
+    Args:
+        x: the input.
+        layer: what to compute.
+        norm: whose running statistics it moves.
+        impl: which implementation is asked for.
+
+    Raises:
+        RuntimeError, ValueError: as `check_layer`.
+        ImplUnavailableError: Triton is asked for where it cannot run.
+    """
+    if x.dim() == 3 and layer.norm is None:  # one image, as torch's convolutions take it
+        return run_layer(x.unsqueeze(0), layer, norm, impl).squeeze(0)
+    check_layer(x, layer)
+    if norm is not None:
+        count_batch(norm)
+    return operator_of(layer).run(impl, x, [layer])
+
+
+def out_shape(layer: Layer, shape: Sequence[int]) -> tuple[int, int, int, int]:
+    """[N, Cout, …] of the layer's result for an input of `shape` [N, Cin, H, W]."""
+    n, channels, height, width = shape
+    if layer.weight is None:
+        return n, channels, height, width
+    channels = layer.weight.shape[layer.out_dim]
+    if layer.transposed:
+        return n, channels, 2 * height, 2 * width
+    return n, channels, height // 2, width // 2
 
 
 class ConvTransposeBlock(FusedBlock):
@@ -123,20 +173,25 @@ class ConvTransposeBlock(FusedBlock):
     [N, Cin, H, W] ↦ [N, Cout, 2H, 2W]. Computes what
     `nn.Sequential(nn.ConvTranspose2d(Cin, Cout, 4, 2, 1, bias=False), nn.BatchNorm2d(Cout), act)`
     computes, in train and eval mode, running statistics included, and has its state_dict: weights
-    go over in both directions. In eval mode the normalisation is folded into the weights. The
-    modules' own hooks are not called. Parameters are kept in channels_last.
+    go over in both directions. In eval mode the normalisation is folded into the weights.
+    Layers that were exchanged, hooked, patched or wrapped are called instead, see `FusedBlock`.
+    Fastest in channels_last: `block.to(memory_format=torch.channels_last)`, as any convolution.
 
     Args:
         in_channels: Cin.
         out_channels: Cout.
         norm: "batch", or "none": then the convolution has a bias.
-        activation: None, "relu", "leaky_relu" (slope 0.2), "tanh" or "sigmoid".
+        activation: None, "relu", "leaky_relu", "tanh", "sigmoid", or a module, which is computed
+            with the convolution where it is one of these and called where it is not.
         impl: "auto", "triton" or "torch", see `kernels.explain`.
         device: of the parameters.
         dtype: of the parameters.
+        negative_slope: of "leaky_relu"; another than 0.2 is called.
+        **options: of `nn.BatchNorm2d`: eps, momentum, affine, track_running_stats.
 
     Raises:
         ValueError: unknown `norm`, `activation` or `impl`.
+        TypeError: an option that `nn.BatchNorm2d` does not have, or one without normalisation.
     """
 
     transposed = True
@@ -146,19 +201,24 @@ class ConvTransposeBlock(FusedBlock):
         in_channels: int,
         out_channels: int,
         norm: str = "batch",
-        activation: str | None = "relu",
+        activation: str | nn.Module | None = "relu",
         impl: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        negative_slope: float = NEGATIVE_SLOPE,
+        **options: Any,
     ) -> None:
-        _check_options(norm, activation, impl)
-        normalised = norm == "batch"
+        _check_options(norm, options)
+        convolution = nn.ConvTranspose2d(
+            in_channels, out_channels, 4, 2, 1, bias=norm == "none", device=device, dtype=dtype
+        )
         super().__init__(
-            nn.ConvTranspose2d(
-                in_channels, out_channels, 4, 2, 1, bias=not normalised, device=device, dtype=dtype
-            ),
-            nn.BatchNorm2d(out_channels, device=device, dtype=dtype) if normalised else None,
-            activation,
+            convolution,
+            nn.BatchNorm2d(out_channels, device=device, dtype=dtype, **options)
+            if norm == "batch"
+            else None,
+            _activation_module(activation, negative_slope),
             impl,
         )
 
@@ -169,20 +229,25 @@ class ConvBlock(FusedBlock):
     [N, Cin, H, W] ↦ [N, Cout, ⌊H/2⌋, ⌊W/2⌋]. Computes what
     `nn.Sequential(nn.Conv2d(Cin, Cout, 4, 2, 1), act)`, with `nn.BatchNorm2d` between and without
     the convolution's bias under `norm="batch"`, computes, and has its state_dict: weights go over
-    in both directions. In eval mode the normalisation is folded into the weights. The modules' own
-    hooks are not called. Parameters are kept in channels_last.
+    in both directions. In eval mode the normalisation is folded into the weights. Layers that were
+    exchanged, hooked, patched or wrapped are called instead, see `FusedBlock`. Fastest in
+    channels_last: `block.to(memory_format=torch.channels_last)`, as any convolution.
 
     Args:
         in_channels: Cin.
         out_channels: Cout.
         norm: "none": the convolution has a bias; or "batch".
-        activation: None, "relu", "leaky_relu" (slope 0.2), "tanh" or "sigmoid".
+        activation: None, "relu", "leaky_relu", "tanh", "sigmoid", or a module, which is computed
+            with the convolution where it is one of these and called where it is not.
         impl: "auto", "triton" or "torch", see `kernels.explain`.
         device: of the parameters.
         dtype: of the parameters.
+        negative_slope: of "leaky_relu"; another than 0.2 is called.
+        **options: of `nn.BatchNorm2d`: eps, momentum, affine, track_running_stats.
 
     Raises:
         ValueError: unknown `norm`, `activation` or `impl`.
+        TypeError: an option that `nn.BatchNorm2d` does not have, or one without normalisation.
     """
 
     transposed = False
@@ -192,75 +257,51 @@ class ConvBlock(FusedBlock):
         in_channels: int,
         out_channels: int,
         norm: str = "none",
-        activation: str | None = "leaky_relu",
+        activation: str | nn.Module | None = "leaky_relu",
         impl: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        negative_slope: float = NEGATIVE_SLOPE,
+        **options: Any,
     ) -> None:
-        _check_options(norm, activation, impl)
-        normalised = norm == "batch"
+        _check_options(norm, options)
+        convolution = nn.Conv2d(
+            in_channels, out_channels, 4, 2, 1, bias=norm == "none", device=device, dtype=dtype
+        )
         super().__init__(
-            nn.Conv2d(
-                in_channels, out_channels, 4, 2, 1, bias=not normalised, device=device, dtype=dtype
-            ),
-            nn.BatchNorm2d(out_channels, device=device, dtype=dtype) if normalised else None,
-            activation,
+            convolution,
+            nn.BatchNorm2d(out_channels, device=device, dtype=dtype, **options)
+            if norm == "batch"
+            else None,
+            _activation_module(activation, negative_slope),
             impl,
         )
 
 
 _ACTIVATION_MODULES: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
-    "leaky_relu": lambda: nn.LeakyReLU(NEGATIVE_SLOPE),
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
 
 
-def _check_options(norm: str, activation: str | None, impl: str) -> None:
+def _activation_module(
+    activation: str | nn.Module | None, negative_slope: float
+) -> nn.Module | None:
+    if activation is None or isinstance(activation, nn.Module):
+        return activation
+    check_activation(activation)
+    if activation == "leaky_relu":
+        return nn.LeakyReLU(negative_slope)
+    return _ACTIVATION_MODULES[activation]()
+
+
+def _check_options(norm: str, options: Mapping[str, object]) -> None:
     if norm not in NORMS:
         raise ValueError(f"norm={norm!r} is not known; known: {', '.join(map(repr, NORMS))}")
-    check_activation(activation)
-    check_impl(impl)
-
-
-def _check_several_values(x: Tensor) -> None:
-    if x.shape[0] * (x.shape[2] // 2) * (x.shape[3] // 2) == 1:
-        raise ValueError(
-            f"x of shape {list(x.shape)} gives one value per channel: "
-            "batch normalisation by the batch's own statistics needs more"
-        )
-
-
-def by_the_batch(module: nn.BatchNorm2d) -> bool:
-    """Whether the layer normalises by the batch's own statistics."""
-    return module.training or (module.running_mean is None and module.running_var is None)
-
-
-def count_batch(module: nn.BatchNorm2d) -> None:
-    """Count a batch that moves the layer's running statistics, as its own forward does."""
-    if module.training and module.track_running_stats and module.num_batches_tracked is not None:
-        module.num_batches_tracked.add_(1)
-
-
-def batch_norm_of(module: nn.BatchNorm2d) -> BatchNorm:
-    """The layer's state at this call, before or after the batch is counted."""
-    tracks = module.training and module.track_running_stats
-    stored = tracks or not module.training
-    batches = module.num_batches_tracked if tracks else None
-    momentum = module.momentum
-    if momentum is None and batches is None:
-        momentum = 0.0
-    return BatchNorm(
-        module.weight,
-        module.bias,
-        module.running_mean if stored else None,
-        module.running_var if stored else None,
-        by_the_batch(module),
-        momentum,
-        batches,
-        module.eps,
-    )
+    if norm == "none" and options:
+        raise TypeError(f"{', '.join(options)}: options of a normalisation, but norm='none'")
 
 
 # --- the operators ---
@@ -304,6 +345,7 @@ TRITON = TritonImplementation(
     why_unsupported=_why_unsupported,
     why_torch=_why_torch,
     why_torch_on=why_torch_on,
+    note=called,
 )
 CONV_TRANSPOSE_BLOCK = register(Operator("conv_transpose_block", run_layers, TRITON))
 CONV_BLOCK = register(Operator("conv_block", run_layers, TRITON))

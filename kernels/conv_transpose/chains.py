@@ -7,94 +7,32 @@ half of the memory that a generator keeps for backward is free.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ..dispatch import Operator, TritonImplementation, check_impl, register, requested
-from ..private import has_hooks
-from .activations import check_activation
-from .blocks import TRITON, FusedBlock, batch_norm_of, by_the_batch, count_batch, operator_of
+from ..dispatch import Operator, TritonImplementation, register, requested
+from ..private import has_hooks, is_proxy
+from .blocks import TRITON, FusedBlock, check_layer, operator_of, out_shape, run_layer
 from .layers import Layer, run_layers
+from .recognise import count_batch, recognise
 
 
-class BatchNormActivation(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` and an activation, for a chain that begins with another layer.
+class _Link(NamedTuple):
+    """What modules next to one another compute as one layer."""
 
-    [N, C, H, W] ↦ [N, C, H, W]. Its state_dict is that of `nn.BatchNorm2d`.
-
-    Args:
-        num_features: C.
-        activation: None, "relu", "leaky_relu" (slope 0.2), "tanh" or "sigmoid".
-        impl: "auto", "triton" or "torch", see `kernels.explain`.
-        **options: as for `nn.BatchNorm2d`.
-
-    Raises:
-        ValueError: unknown `activation` or `impl`.
-    """
-
-    def __init__(
-        self,
-        num_features: int,
-        activation: str | None = "relu",
-        impl: str = "auto",
-        **options: Any,
-    ) -> None:
-        check_activation(activation)
-        check_impl(impl)
-        super().__init__(num_features, **options)
-        self.activation = activation
-        self.impl = impl
-
-    def forward(self, x: Tensor) -> Tensor:
-        """activation(batch_norm(x)).
-
-        Raises:
-            ValueError: `x` is not of rank 4, or has a single value per channel.
-        """
-        self.check(x)
-        self.count_batch()
-        layer = self.layer()
-        return operator_of(layer).run(self.impl, x, [layer])
-
-    def check(self, x: Tensor) -> None:
-        """Raise what `forward` would for this x, of which only its shape is read."""
-        if x.dim() != 4:
-            raise ValueError(f"expected 4D input (got {x.dim()}D input)")  # as nn.BatchNorm2d
-        if by_the_batch(self) and x.numel() == x.shape[1]:
-            raise ValueError(
-                f"x of shape {list(x.shape)} gives one value per channel: "
-                "batch normalisation by the batch's own statistics needs more"
-            )
-
-    def layer(self) -> Layer:
-        """What the layer computes at this call."""
-        return Layer(None, None, batch_norm_of(self), self.activation, False)
-
-    def count_batch(self) -> None:
-        """Count a batch that will move the running statistics."""
-        count_batch(self)
-
-    def out_shape(self, shape: Sequence[int]) -> tuple[int, int, int, int]:
-        """The input's."""
-        n, c, height, width = shape
-        return n, c, height, width
-
-    def extra_repr(self) -> str:
-        """What `repr` says of the layer."""
-        of_norm: str = super().extra_repr()  # type: ignore[no-untyped-call]
-        return f"{of_norm}, activation={self.activation!r}, impl={self.impl!r}"
-
-
-Link = FusedBlock | BatchNormActivation
+    layer: Layer
+    norm: nn.BatchNorm2d | None
+    impl: str | None  # None: whatever its neighbours ask for
 
 
 class FusedSequential(nn.Sequential):
     """`nn.Sequential` that computes neighbouring blocks as one chain where that pays.
 
     Its results, its state_dict and its gradients are those of `nn.Sequential` with the same
-    modules. Any module may stand in it; blocks and `BatchNormActivation` next to one another make
-    up chains. A module with hooks is called by itself, so that the hooks see its tensors.
+    modules. Any module may stand in it; blocks next to one another make up chains, and so does an
+    `nn.BatchNorm2d` with the activation after it. What has hooks is called by itself, so that the
+    hooks see its tensors.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,8 +47,8 @@ def chain(x: Tensor, *modules: nn.Module) -> Tensor:
 
     Args:
         x: what the first module takes.
-        *modules: any modules; `ConvTransposeBlock`, `ConvBlock` and `BatchNormActivation` next to
-            one another make up chains.
+        *modules: any modules; `ConvTransposeBlock`, `ConvBlock`, and `nn.BatchNorm2d` with the
+            activation after it, next to one another make up chains.
 
     Returns:
         What the last module gives.
@@ -119,42 +57,72 @@ def chain(x: Tensor, *modules: nn.Module) -> Tensor:
         RuntimeError, ValueError: as the modules themselves would.
         ImplUnavailableError: Triton is asked for where it cannot run.
     """
-    links: list[Link] = []
-    for module in modules:
-        link = _as_link(module)
-        if links and (link is None or link.impl != links[0].impl):
+    if is_proxy(x):  # a symbolic trace records the modules
+        for module in modules:
+            x = module(x)
+        return x
+    links: list[_Link] = []
+    place = 0
+    while place < len(modules):
+        found = _at(modules, place)
+        link = found.link
+        if links and (link is None or not _same_impl([*links, link])):
             x = _run_links(x, links)
             links = []
         if link is None:
-            x = module(x)
+            x = found.call(x)
         else:
             links.append(link)
+        place += found.length
     return _run_links(x, links) if links else x
 
 
-def _as_link(module: nn.Module) -> Link | None:
-    """The module where a layer computes it and there is nothing to be called beside it."""
-    known = isinstance(module, BatchNormActivation) or (
-        isinstance(module, FusedBlock) and module.known
-    )
-    return None if not known or has_hooks(module) else cast(Link, module)
+class _Found(NamedTuple):
+    """What stands at a place of a chain."""
+
+    link: _Link | None
+    call: Callable[[Tensor], Tensor]  # where it is no link
+    length: int  # in modules
 
 
-def _run_links(x: Tensor, links: list[Link]) -> Tensor:
-    if len(links) == 1:
-        result: Tensor = links[0](x)
-        return result
+def _at(modules: Sequence[nn.Module], place: int) -> _Found:
+    module = modules[place]
+    if isinstance(module, FusedBlock):
+        own = type(module).forward is FusedBlock.forward and "forward" not in module.__dict__
+        if not own or has_hooks(module):
+            return _Found(None, module, 1)
+        of_block = module.recognised()
+        if of_block.layer is None or of_block.length < len(module):
+            # Not by a call, which would evaluate a parametrisation once more.
+            return _Found(None, lambda x: module.compute(x, of_block), 1)
+        return _Found(_Link(of_block.layer, of_block.norm, module.impl), module, 1)
+    if type(module) is nn.BatchNorm2d:
+        pair = recognise(modules[place : place + 2], None)
+        if pair.layer is not None:
+            return _Found(_Link(pair.layer, pair.norm, None), module, pair.length)
+    return _Found(None, module, 1)
+
+
+def _same_impl(links: list[_Link]) -> bool:
+    return len({link.impl for link in links} - {None}) <= 1
+
+
+def _run_links(x: Tensor, links: list[_Link]) -> Tensor:
+    impl = next((link.impl for link in links if link.impl is not None), "auto")
+    if len(links) == 1 or x.dim() == 3:
+        for link in links:
+            x = run_layer(x, link.layer, link.norm, impl)
+        return x
     # Every link is checked before the first one counts its batch. No tensor between two of them
     # may come to exist: one element stands for it.
     seen = x
     for link in links:
-        link.check(seen)
-        seen = x.new_empty(()).expand(link.out_shape(seen.shape))
-    layers = [link.layer() for link in links]
+        check_layer(seen, link.layer)
+        seen = x.new_empty(()).expand(out_shape(link.layer, seen.shape))
     for link in links:
-        link.count_batch()
-    impl = links[0].impl
-    return CHAIN.run(impl, x, layers, impl)
+        if link.norm is not None:
+            count_batch(link.norm)
+    return CHAIN.run(impl, x, [link.layer for link in links], impl)
 
 
 def _not_all_on_triton(x: Tensor, layers: Sequence[Layer], impl: str) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..dispatch import Operator, TritonImplementation, register
-from ..private import transformed
+from ..private import looked_into
 from . import tiles, twin
 from .activations import activate, check_activation
 from .geometry import DEFAULT, KERNEL, Geometry, Pair, geometry
@@ -278,8 +278,11 @@ def _why_unsupported(
 
 def why_unsupported(x: Tensor, other: Tensor) -> str | None:
     """Why Triton cannot compute a product of these operands, or None."""
-    if transformed():
-        return "a transform of torch.func is active, and the Triton products have no rule for it"
+    if looked_into():
+        return (
+            "a transform of torch.func or forward mode is active, and the Triton products have no "
+            "rule for it"
+        )
     for tensor in (x, other):
         if tensor.dtype not in _DTYPES:
             return f"a tensor has dtype {tensor.dtype}"

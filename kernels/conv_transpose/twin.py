@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..private import transformed
-from .layout import empty_channels_last
+from ..private import looked_into
+from .layout import empty_channels_last, empty_in_layout, in_layout
 
 Size = tuple[int, int]
 
@@ -44,12 +44,13 @@ def dgrad(y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def wgrad(x: Tensor, y: Tensor) -> Tensor:
     """∂/∂w ⟨fprop(x, w), y⟩, [B, A, 4, 4]."""
     x, y = _autocast(x, y)  # type: ignore[assignment]
-    return _wgrad_op(x, y) if _formulated_here(y) else _wgrad(x, y)
+    if looked_into():
+        return _wgrad(x, y)
+    return in_layout(_wgrad_op(x, y) if _formulated_here(y) else _wgrad(x, y), x, y)
 
 
 def _formulated_here(x: Tensor) -> bool:
-    # The transforms of torch.func (vmap, jvp) know torch's operators, not the functions below.
-    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not transformed()
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not looked_into()
 
 
 def _autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -81,8 +82,8 @@ class _Fprop(torch.autograd.Function):
             return _first_order(g, x, weight, transposed=False, need=ctx.needs_input_grad)
         need_x, need_weight, need_bias = ctx.needs_input_grad
         return (
-            _dgrad_op(g, weight, None, tuple(x.shape[2:])) if need_x else None,
-            _wgrad_op(x, g) if need_weight else None,
+            dgrad_again(g, weight, tuple(x.shape[2:])) if need_x else None,
+            wgrad_again(x, g) if need_weight else None,
             g.sum((0, 2, 3)) if need_bias else None,
         )
 
@@ -109,8 +110,8 @@ class _Dgrad(torch.autograd.Function):
             return *_first_order(g, y, weight, transposed=True, need=ctx.needs_input_grad), None
         need_y, need_weight, need_bias, _ = ctx.needs_input_grad
         return (
-            _fprop_op(g, weight, None) if need_y else None,
-            _wgrad_op(g, y) if need_weight else None,
+            fprop_again(g, weight) if need_y else None,
+            wgrad_again(g, y) if need_weight else None,
             g.sum((0, 2, 3)) if need_bias else None,
             None,
         )
@@ -133,8 +134,8 @@ class _Wgrad(torch.autograd.Function):
         x, y = ctx.saved_tensors
         need_x, need_y = ctx.needs_input_grad
         return (
-            _dgrad_op(y, g, None, tuple(x.shape[2:])) if need_x else None,
-            _fprop_op(x, g, None) if need_y else None,
+            dgrad_again(y, g, tuple(x.shape[2:])) if need_x else None,
+            fprop_again(x, g) if need_y else None,
         )
 
 
@@ -143,14 +144,35 @@ _dgrad_op: Callable[..., Tensor] = _Dgrad.apply
 _wgrad_op: Callable[..., Tensor] = _Wgrad.apply
 
 
+# Derivatives, which may be differentiated again. Where a transform is active, of a batch of
+# gradients for example, its rules are for torch's operators and not for the functions above.
+
+
+def fprop_again(x: Tensor, weight: Tensor) -> Tensor:
+    """`fprop` of operands that are cast already."""
+    return _fprop(x, weight, None) if looked_into(x, weight) else _fprop_op(x, weight, None)
+
+
+def dgrad_again(y: Tensor, weight: Tensor, size: Size) -> Tensor:
+    """`dgrad` of operands that are cast already, to an x of height and width `size`."""
+    plain = looked_into(y, weight)
+    return _dgrad(y, weight, None, size) if plain else _dgrad_op(y, weight, None, size)
+
+
+def wgrad_again(x: Tensor, y: Tensor) -> Tensor:
+    """`wgrad` of operands that are cast already."""
+    return _wgrad(x, y) if looked_into(x, y) else _wgrad_op(x, y)
+
+
 def _first_order(
     g: Tensor, operand: Tensor, weight: Tensor, *, transposed: bool, need: tuple[bool, ...]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The derivatives that will not be differentiated again, by as few calls as possible."""
     x, y = (g, operand) if transposed else (operand, g)
     extra = (x.shape[2] - 2 * y.shape[2], x.shape[3] - 2 * y.shape[3])
-    by_planes = need[0] and not transposed and extra == (0, 0) and _planes_pay(weight)
-    by_matmul = need[1] and _matmul_pays(y)
+    plain = looked_into(g)
+    by_planes = need[0] and not transposed and not plain and extra == (0, 0) and _planes_pay(weight)
+    by_matmul = need[1] and not plain and _matmul_pays(y)
     need_operand = need[0] and not by_planes
     need_weight = need[1] and not by_matmul
     need_bias = need[2] and need_weight  # alone it would cost torch the weight's gradient too
@@ -219,8 +241,11 @@ def _dgrad_planes(y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if bias is not None:
         v += bias.view(a, 1, 1, 1, 1)
     # Written into place rather than returned as a view, which no activation could work on in place.
-    x = empty_channels_last(y, n, a, 2 * h, 2 * w)
-    x.permute(0, 2, 3, 1).view(n, h, 2, w, 2, a).copy_(v.permute(0, 4, 2, 5, 3, 1))
+    x = empty_in_layout((n, a, 2 * h, 2 * w), y, weight)
+    if x.is_contiguous():
+        x.view(n, a, h, 2, w, 2).copy_(v.permute(0, 1, 4, 2, 5, 3))
+    else:
+        x.permute(0, 2, 3, 1).view(n, h, 2, w, 2, a).copy_(v.permute(0, 4, 2, 5, 3, 1))
     return x
 
 
@@ -254,7 +279,8 @@ def _wgrad_matmul(x: Tensor, y: Tensor) -> Tensor:
 
 def _wgrad(x: Tensor, y: Tensor) -> Tensor:
     # Only its shape and layout are read: they decide in which layout torch works.
-    weight = empty_channels_last(y, y.shape[1], x.shape[1], 4, 4)
+    shape = (y.shape[1], x.shape[1], 4, 4)
+    weight = y.new_empty(shape) if looked_into(x, y) else empty_channels_last(y, *shape)
     _, grad, _ = torch.ops.aten.convolution_backward(
         y, x, weight, None, (2, 2), (1, 1), (1, 1), False, (0, 0), 1, (False, True, False)
     )

@@ -26,28 +26,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...private import looked_into
 from ..definitions.normalisation import BatchNorm, ChannelMoments, Coefficients, normalised
 from ..definitions.products import Prologue, WithStatistics
-from ..geometry import DEFAULT
 from ..launch import normalisation as launch
 from ..launch.products import dgrad, fprop, wgrad
-from ..layers import Convolutions, Layer, folded, product
+from ..layers import TORCH, Convolutions, Layer, folded, product
 from ..layers import run_layers as composition
+from ..layout import in_layout
 from . import products
 
 Gradients = tuple[Tensor | None, ...]
 
 
-def _dgrad(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
-    return products.conv_transpose2d(x, weight, bias, activation, DEFAULT)
-
-
-def _fprop(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
-    return products.conv2d(x, weight, bias, activation, DEFAULT)
-
-
-# Not the public functions: whoever calls layers on Triton has asked dispatch already.
-TRITON = Convolutions(_dgrad, _fprop)
+# Not the public functions: whoever calls layers on Triton has asked dispatch already, and between
+# two layers everything stays in channels_last.
+TRITON = Convolutions(products.dgrad, products.fprop)
 
 
 class _Pending(NamedTuple):
@@ -67,12 +61,13 @@ def run_layers(x: Tensor, layers: Sequence[Layer], folding: bool = True) -> Tens
         layers: what to compute, one after the other.
         folding: let a product apply the normalisation before it, rather than a pass of its own.
     """
+    weights = [layer.weight for layer in layers]
     if torch.compiler.is_compiling():
-        return composition(x, layers, TRITON)
+        return in_layout(composition(x, layers, TRITON), x, *weights)
     held: Tensor | _Pending = x
     for layer in layers:
         held = _run(held, _cast(folded(layer), x.device.type), folding)
-    return _tensor(held)
+    return in_layout(_tensor(held), x, *weights)
 
 
 def _run(held: Tensor | _Pending, layer: Layer, folding: bool) -> Tensor | _Pending:
@@ -192,9 +187,10 @@ class _Product(torch.autograd.Function):
         need = ctx.needs_input_grad[:5]
         if g is None:
             return (None,) * 7
-        if torch.is_grad_enabled():
-            operands = (x, weight, bias, gamma, beta)
-            grads = _differentiated(_composed_product(ctx.how), operands, g, need)
+        batched = looked_into(g)  # stands for a batch of gradients, to PyTorch's operators alone
+        if batched or torch.is_grad_enabled():
+            composed = _composed_product(ctx.how, TORCH if batched else TRITON)
+            grads = _differentiated(composed, (x, weight, bias, gamma, beta), g, need)
         else:
             coefficients = Coefficients(*numbers) if numbers else None
             grads = _product_backward(
@@ -251,14 +247,14 @@ def _prologue(numbers: Coefficients | None, how: _How) -> Prologue | None:
     return None if numbers is None else Prologue(numbers.scale, numbers.shift, how.before)
 
 
-def _composed_product(how: _How) -> Callable[..., Tensor]:
+def _composed_product(how: _How, convolutions: Convolutions) -> Callable[..., Tensor]:
     def compute(
         x: Tensor, weight: Tensor, bias: Tensor | None, gamma: Tensor | None, beta: Tensor | None
     ) -> Tensor:
         if how.normalised:
             x = normalised(x, gamma, beta, how.eps, how.before)
         layer = Layer(weight, bias, None, how.activation, how.transposed)
-        return product(x, layer, TRITON)
+        return product(x, layer, convolutions)
 
     return compute
 
@@ -285,7 +281,7 @@ class _Normalise(torch.autograd.Function):
         (g,) = grads
         y, gamma, beta, *numbers = ctx.saved_tensors
         need = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or looked_into(g):
 
             def compute(y: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Tensor:
                 return normalised(y, gamma, beta, ctx.eps, ctx.activation)
@@ -307,13 +303,15 @@ def _differentiated(
     g: Tensor,
     need: tuple[bool, ...],
 ) -> Gradients:
-    """Derivatives of `compute` at `tensors`, along g, that can be differentiated again."""
+    """Derivatives of `compute` at `tensors`, along g; themselves so where gradients are enabled."""
     # Aliases: one of the tensors may itself be a function of another, and what it contributes
     # through that is not this function's derivative.
-    aliases = [None if each is None else each.view_as(each) for each in tensors]
-    wanted = [each for each, needed in zip(aliases, need, strict=True) if needed]
-    result = compute(*aliases)
-    found = iter(torch.autograd.grad(result, wanted, g, create_graph=True))  # type: ignore[arg-type]
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        aliases = [None if each is None else each.view_as(each) for each in tensors]
+        wanted = [each for each, needed in zip(aliases, need, strict=True) if needed]
+        result = compute(*aliases)
+    found = iter(torch.autograd.grad(result, wanted, g, create_graph=again))  # type: ignore[arg-type]
     return tuple(next(found) if needed else None for needed in need)
 
 

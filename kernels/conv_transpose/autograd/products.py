@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...private import looked_into
+from .. import twin
 from ..activations import activation_backward
 from ..geometry import Geometry
 from ..launch import products as launch
-from ..layout import channels_last, empty_channels_last
+from ..layout import channels_last, empty_channels_last, in_layout
 
 Grads = tuple[Tensor | None, ...]
 
@@ -31,22 +33,32 @@ def conv_transpose2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, geometry: Geometry
 ) -> Tensor:
     """`functions.conv_transpose2d` on Triton. Arguments are checked there."""
-    y, weight, bias = _cast(x, weight, bias)
-    return _products().dgrad(y, weight, bias, activation, 2 * y.shape[2], 2 * y.shape[3])
+    return in_layout(dgrad(x, weight, bias, activation), x, weight)
 
 
 def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, geometry: Geometry
 ) -> Tensor:
     """`functions.conv2d` on Triton. Arguments are checked there."""
-    x, weight, bias = _cast(x, weight, bias)
-    return _products().fprop(x, weight, bias, activation)
+    return in_layout(fprop(x, weight, bias, activation), x, weight)
 
 
 def conv_transpose2d_weight_grad(x: Tensor, grad: Tensor) -> Tensor:
     """`functions.conv_transpose2d_weight_grad` on Triton. Arguments are checked there."""
-    y, grad, _ = _cast(x, grad, None)
-    return _products().wgrad(grad, y)
+    y, cast_grad, _ = _cast(x, grad, None)
+    return in_layout(_products().wgrad(cast_grad, y), x, grad)
+
+
+def dgrad(y: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    """activation(dgrad(y, weight) + bias) in channels_last, whatever the operands are in."""
+    y, weight, bias = _cast(y, weight, bias)
+    return _products().dgrad(y, weight, bias, activation, 2 * y.shape[2], 2 * y.shape[3])
+
+
+def fprop(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    """activation(fprop(x, weight) + bias) in channels_last, whatever the operands are in."""
+    x, weight, bias = _cast(x, weight, bias)
+    return _products().fprop(x, weight, bias, activation)
 
 
 class _Products(NamedTuple):
@@ -59,6 +71,16 @@ class _Products(NamedTuple):
 
 def _products() -> _Products:
     return _LIBRARY if torch.compiler.is_compiling() else _EAGER
+
+
+def _for(products: _Products, g: Tensor) -> tuple[_Products, Tensor]:
+    """Which operators take a gradient further, and the gradient in the layout that they want.
+
+    PyTorch's where it stands for a batch of them, which no kernel can look into.
+    """
+    if looked_into(g):
+        return _TORCH, g
+    return products, channels_last(g)
 
 
 def _cast(x: Tensor, other: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -102,7 +124,7 @@ def _save_operands(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _dgrad_backward(products: _Products, ctx: Any, g: Tensor) -> Grads:
     y, weight, x = ctx.saved_tensors
     need_y, need_weight, need_bias = ctx.needs_input_grad[:3]
-    g = channels_last(activation_backward(g, x, ctx.activation))
+    products, g = _for(products, activation_backward(g, x, ctx.activation))
     return (
         products.fprop(g, weight, None, None) if need_y else None,
         products.wgrad(g, y) if need_weight else None,
@@ -129,7 +151,7 @@ def _fprop_fake(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str 
 def _fprop_backward(products: _Products, ctx: Any, g: Tensor) -> Grads:
     x, weight, y = ctx.saved_tensors
     need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
-    g = channels_last(activation_backward(g, y, ctx.activation))
+    products, g = _for(products, activation_backward(g, y, ctx.activation))
     return (
         products.dgrad(g, weight, None, None, x.shape[2], x.shape[3]) if need_x else None,
         products.wgrad(x, g) if need_weight else None,
@@ -156,7 +178,7 @@ def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _wgrad_backward(products: _Products, ctx: Any, g: Tensor) -> Grads:
     x, y = ctx.saved_tensors
     need_x, need_y = ctx.needs_input_grad
-    g = channels_last(g)
+    products, g = _for(products, g)
     return (
         products.dgrad(y, g, None, None, x.shape[2], x.shape[3]) if need_x else None,
         products.fprop(x, g, None, None) if need_y else None,
@@ -194,6 +216,14 @@ class _Wgrad(torch.autograd.Function):
 
 
 _EAGER = _Products(_Dgrad.apply, _Fprop.apply, _Wgrad.apply)
+
+
+# Of derivatives alone, which have neither bias nor activation.
+_TORCH = _Products(
+    lambda y, weight, _, __, height, width: twin.dgrad_again(y, weight, (height, width)),
+    lambda x, weight, _, __: twin.fprop_again(x, weight),
+    twin.wgrad_again,
+)
 
 
 # --- compiled: operators of torch.library around the same ---

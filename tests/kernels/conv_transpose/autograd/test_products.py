@@ -158,10 +158,11 @@ def test_tensors_are_converted_once_and_explain_counts_them() -> None:
     before = conversions()
     y = conv_transpose2d(x, up, impl="triton")
     y.backward(torch.ones_like(y))
-    assert conversions() == before + 2  # x and the weight, and neither again for the gradients
+    # x, the weight, and the gradient of y, which is contiguous as x is; none of them twice.
+    assert conversions() == before + 3
     with use_impl("triton"):
         report = kernels.explain("conv_transpose2d", DEVICE)
-    assert f"NCHW tensors converted to channels_last so far: {before + 2}" in report
+    assert f"NCHW tensors converted to channels_last so far: {before + 3}" in report
     assert "derivatives of any order" in report
 
 
@@ -201,7 +202,7 @@ def test_transforms_of_torch_func_go_to_torch() -> None:
     x, up = rand(3, 2, 2, 2), rand(2, 3, 4, 4)
     _, tangent = torch.func.jvp(lambda x: conv_transpose2d(x, up), (x,), (x,))
     torch.testing.assert_close(tangent, conv_transpose2d(x, up))
-    with pytest.raises(kernels.ImplUnavailableError, match=r"a transform of torch\.func is active"):
+    with pytest.raises(kernels.ImplUnavailableError, match=r"a transform of torch\.func or forward mode"):
         torch.func.jvp(lambda x: conv_transpose2d(x, up, impl="triton"), (x,), (x,))
 
 
