@@ -9,6 +9,7 @@ project under another name.
 """
 
 from .conv_transpose import (
+    BatchNormActivation,
     ConvBlock,
     ConvTransposeBlock,
     FusedSequential,
@@ -41,6 +42,7 @@ from .policy_gradient import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchNormActivation",
     "ConvBlock",
     "ConvTransposeBlock",
     "DiscriminatorLoss",

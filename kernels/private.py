@@ -29,19 +29,19 @@ def forward_mode() -> bool:
 
 
 def looked_into(*tensors: Tensor) -> bool:
-    """Whether a transform or forward mode is active, which know torch's operators alone.
+    """Whether a transform, forward mode or a trace is active, which know torch's operators alone.
 
     Or whether a tensor stands for a batch of gradients: that of `torch.autograd.grad` with
     `is_grads_batched` is a transform of an older kind, which only its tensors tell of.
     """
-    if transformed() or forward_mode():
+    if transformed() or forward_mode() or torch._C._get_tracing_state() is not None:
         return True
     return any(torch._C._functorch.is_legacy_batchedtensor(tensor) for tensor in tensors)
 
 
-def is_proxy(value: object) -> bool:
-    """Whether a symbolic trace of torch.fx is recording: nothing can be asked of a value then."""
-    return isinstance(value, fx.Proxy)
+def recorded(value: object) -> bool:
+    """Whether a trace records modules: torch.fx, whose values tell nothing, or torch.jit."""
+    return isinstance(value, fx.Proxy) or torch._C._get_tracing_state() is not None
 
 
 def constant_while_tracing(function: F) -> F:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..dispatch import Operator, TritonImplementation, check_impl, register
-from ..private import is_proxy
+from ..private import recorded
 from .activations import NEGATIVE_SLOPE, check_activation
 from .functions import SCOPE, check_tensors, why_torch, why_torch_on, why_unsupported
 from .layers import Layer, run_layers
@@ -52,7 +52,7 @@ class FusedBlock(nn.Sequential):
             ValueError: batch statistics over a single value per channel.
             ImplUnavailableError: Triton is asked for where it cannot run.
         """
-        if is_proxy(x):  # a symbolic trace records torch's layers
+        if recorded(x):  # a trace records torch's layers
             return self._call(x, 0)
         return self.compute(x, self.recognised())
 
@@ -218,7 +218,7 @@ class ConvTransposeBlock(FusedBlock):
             nn.BatchNorm2d(out_channels, device=device, dtype=dtype, **options)
             if norm == "batch"
             else None,
-            _activation_module(activation, negative_slope),
+            activation_module(activation, negative_slope),
             impl,
         )
 
@@ -274,7 +274,7 @@ class ConvBlock(FusedBlock):
             nn.BatchNorm2d(out_channels, device=device, dtype=dtype, **options)
             if norm == "batch"
             else None,
-            _activation_module(activation, negative_slope),
+            activation_module(activation, negative_slope),
             impl,
         )
 
@@ -286,9 +286,14 @@ _ACTIVATION_MODULES: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def _activation_module(
-    activation: str | nn.Module | None, negative_slope: float
+def activation_module(
+    activation: str | nn.Module | None, negative_slope: float = NEGATIVE_SLOPE
 ) -> nn.Module | None:
+    """The module that computes an activation given by name; a module itself.
+
+    Raises:
+        ValueError: unknown `activation`.
+    """
     if activation is None or isinstance(activation, nn.Module):
         return activation
     check_activation(activation)

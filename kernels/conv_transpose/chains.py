@@ -7,13 +7,21 @@ half of the memory that a generator keeps for backward is free.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ..dispatch import Operator, TritonImplementation, register, requested
-from ..private import has_hooks, is_proxy
-from .blocks import TRITON, FusedBlock, check_layer, operator_of, out_shape, run_layer
+from ..dispatch import Operator, TritonImplementation, check_impl, register, requested
+from ..private import has_hooks, recorded
+from .blocks import (
+    TRITON,
+    FusedBlock,
+    activation_module,
+    check_layer,
+    operator_of,
+    out_shape,
+    run_layer,
+)
 from .layers import Layer, run_layers
 from .recognise import count_batch, recognise
 
@@ -57,7 +65,7 @@ def chain(x: Tensor, *modules: nn.Module) -> Tensor:
         RuntimeError, ValueError: as the modules themselves would.
         ImplUnavailableError: Triton is asked for where it cannot run.
     """
-    if is_proxy(x):  # a symbolic trace records the modules
+    if recorded(x):  # a trace records the modules
         for module in modules:
             x = module(x)
         return x
@@ -75,6 +83,74 @@ def chain(x: Tensor, *modules: nn.Module) -> Tensor:
             links.append(link)
         place += found.length
     return _run_links(x, links) if links else x
+
+
+class BatchNormActivation(FusedSequential):
+    """`nn.BatchNorm2d` and an activation, two modules under the keys of `nn.BatchNorm2d` alone.
+
+    [N, C, H, W] ↦ [N, C, H, W]. As the two side by side; for a network whose checkpoints were those
+    of a single layer.
+
+    Args:
+        num_features: C.
+        activation: None, "relu", "leaky_relu", "tanh", "sigmoid", or a module.
+        impl: "auto", "triton" or "torch", see `kernels.explain`.
+        **options: as for `nn.BatchNorm2d`.
+
+    Raises:
+        ValueError: unknown `activation` or `impl`.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        activation: str | nn.Module | None = "relu",
+        impl: str = "auto",
+        **options: Any,
+    ) -> None:
+        second = activation_module(activation)
+        norm = nn.BatchNorm2d(num_features, **options)
+        super().__init__(*([norm] if second is None else [norm, second]))
+        self.impl = check_impl(impl)
+        self.register_state_dict_post_hook(_without_place)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_with_place)  # type: ignore[no-untyped-call]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """activation(batch_norm(x)).
+
+        Raises:
+            ValueError: `x` is not of rank 4, or has a single value per channel.
+        """
+        found = recognise(list(self), None)
+        if recorded(x) or found.layer is None or found.length < len(self):
+            return super().forward(x)
+        return run_layer(x, found.layer, found.norm, self.impl)
+
+    @property
+    def weight(self) -> Tensor:
+        """The normalisation's."""
+        return self[0].weight  # type: ignore[return-value]
+
+    @property
+    def bias(self) -> Tensor:
+        """The normalisation's."""
+        return self[0].bias  # type: ignore[return-value]
+
+    def extra_repr(self) -> str:
+        """What `repr` says of the module."""
+        return f"impl={self.impl!r}"
+
+
+def _without_place(module: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
+    for key in [key for key in state if key.startswith(f"{prefix}0.")]:
+        state[prefix + key.removeprefix(f"{prefix}0.")] = state.pop(key)
+
+
+def _with_place(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    assert isinstance(module, BatchNormActivation)
+    own = {name for name, _ in (*module[0].named_parameters(), *module[0].named_buffers())}
+    for name in own & {key.removeprefix(prefix) for key in state if key.startswith(prefix)}:
+        state[f"{prefix}0.{name}"] = state.pop(prefix + name)
 
 
 class _Found(NamedTuple):
@@ -96,6 +172,10 @@ def _at(modules: Sequence[nn.Module], place: int) -> _Found:
             # Not by a call, which would evaluate a parametrisation once more.
             return _Found(None, lambda x: module.compute(x, of_block), 1)
         return _Found(_Link(of_block.layer, of_block.norm, module.impl), module, 1)
+    if type(module) is BatchNormActivation and not has_hooks(module):
+        pair = recognise(list(module), None)
+        if pair.layer is not None and pair.length == len(module):
+            return _Found(_Link(pair.layer, pair.norm, module.impl), module, 1)
     if type(module) is nn.BatchNorm2d:
         pair = recognise(modules[place : place + 2], None)
         if pair.layer is not None:

@@ -280,8 +280,8 @@ def why_unsupported(x: Tensor, other: Tensor) -> str | None:
     """Why Triton cannot compute a product of these operands, or None."""
     if looked_into():
         return (
-            "a transform of torch.func or forward mode is active, and the Triton products have no "
-            "rule for it"
+            "a transform of torch.func, forward mode or torch.jit.trace is active, and the Triton "
+            "products have no rule for it"
         )
     for tensor in (x, other):
         if tensor.dtype not in _DTYPES:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import kernels
-from kernels import ConvBlock, ConvTransposeBlock, FusedSequential, chain
+from kernels import BatchNormActivation, ConvBlock, ConvTransposeBlock, FusedSequential, chain
 from kernels.conv_transpose.recognise import recognise
 
 C_IN, C_OUT = 6, 5
@@ -306,6 +306,34 @@ def test_conversion_to_sync_batch_norm_keeps_the_activation() -> None:
     torch.testing.assert_close(converted(x), before)
 
 
+def test_normalisation_and_activation_under_the_keys_of_one_layer() -> None:
+    module = BatchNormActivation(4, "tanh", momentum=0.3)
+    plain = nn.BatchNorm2d(4, momentum=0.3)
+    assert list(module.state_dict()) == list(plain.state_dict())
+    with torch.no_grad():
+        plain.weight.uniform_(0.5, 2)
+        plain.running_mean.uniform_(-1, 1)  # type: ignore[union-attr]
+    outer, reference = nn.Sequential(module), nn.Sequential(plain)
+    outer.load_state_dict(reference.state_dict(), strict=True)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        outer.load_state_dict(nn.Sequential(nn.BatchNorm2d(5)).state_dict())
+    x = torch.randn(3, 4, 2, 2)
+    for training in (True, False):
+        outer.train(training)
+        reference.train(training)
+        torch.testing.assert_close(outer(x), reference(x).tanh())
+        torch.testing.assert_close(dict(outer.state_dict()), dict(reference.state_dict()))
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(outer))
+    assert list(converted.state_dict()) == list(reference.state_dict())
+    torch.testing.assert_close(converted(x), reference(x).tanh())
+    y = FusedSequential(module, ConvBlock(4, 2))[0](x)
+    torch.testing.assert_close(y, reference(x).tanh())
+    with pytest.raises(ValueError, match="activation='elu' is not known"):
+        BatchNormActivation(4, "elu")
+    with pytest.raises(ValueError, match="unknown implementation 'cudnn'"):
+        BatchNormActivation(4, impl="cudnn")
+
+
 def test_fusing_convolution_and_normalisation_by_torchs_own_tool() -> None:
     block = ConvTransposeBlock(C_IN, C_OUT).eval()
     x = torch.randn(2, C_IN, 4, 4)
@@ -430,6 +458,7 @@ def test_initialisation_by_the_name_of_the_class(block: Block) -> None:
     assert torch.equal(module.norm.weight, torch.full((4,), 2.0))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("block", BLOCKS)
 def test_pickles_and_symbolic_traces(block: Block) -> None:
     module = FusedSequential(block(3, 4, norm="batch"), nn.BatchNorm2d(4), nn.ReLU()).eval()
@@ -439,6 +468,9 @@ def test_pickles_and_symbolic_traces(block: Block) -> None:
     traced = torch.fx.symbolic_trace(module)
     torch.testing.assert_close(traced(x), expected)
     assert sum(node.op == "call_module" for node in traced.graph.nodes) == 5
+    scripted = torch.jit.trace(module, x)
+    for other in (x, torch.randn(5, 3, 4, 6)):
+        torch.testing.assert_close(scripted(other), module(other))
 
 
 # --- layouts ---

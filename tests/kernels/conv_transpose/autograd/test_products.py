@@ -202,7 +202,7 @@ def test_transforms_of_torch_func_go_to_torch() -> None:
     x, up = rand(3, 2, 2, 2), rand(2, 3, 4, 4)
     _, tangent = torch.func.jvp(lambda x: conv_transpose2d(x, up), (x,), (x,))
     torch.testing.assert_close(tangent, conv_transpose2d(x, up))
-    with pytest.raises(kernels.ImplUnavailableError, match=r"a transform of torch\.func or forward mode"):
+    with pytest.raises(kernels.ImplUnavailableError, match=r"a transform of torch\.func"):
         torch.func.jvp(lambda x: conv_transpose2d(x, up, impl="triton"), (x,), (x,))
 
 
