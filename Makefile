@@ -7,6 +7,7 @@ INSTALLED := .venv/.installed
 .PHONY: all setup test test-fast coverage lint clean
 
 all: setup
+	$(BIN)/python -m pipeline.mend  # what a kill left half-written of DVC's own files
 	VIRTUAL_ENV= $(BIN)/dvc repro  # in .venv, whatever else is activated
 
 setup: $(INSTALLED)

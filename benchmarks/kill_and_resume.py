@@ -1,11 +1,14 @@
-"""Kill -9 at random moments of training, resume, compare: are the outs the same bytes?
+"""Kill -9 at random moments of every stage, go on, compare: are the outs the same bytes?
 
-    python -m benchmarks.kill_and_resume [--kills 10] [--steps 400] [--seed 0]
+    python -m benchmarks.kill_and_resume [--kills 50] [--steps 300] [--seed 0]
 
-Works on copies of the checkout in a temporary folder. One copy trains without interruption; in
-each of the others `dvc repro` or, every other time, `dvc exp run` is killed together with all its
-children at a random moment of training, twice, then run again to the end. Every out of every
-stage must then have the digest that it has in the first copy.
+Works on copies of the checkout in a temporary folder. One copy runs without interruption. In each
+of the others `dvc repro` or, every other time, `dvc exp run` is killed together with all its
+children, in this order: in the stages code, prepare and judge, three times in training, twice
+between the end of training and DVC's commit of what came out, in sample, evaluate and report, each
+at a random moment of the time that the stage took in the first copy. Where DVC's own files were
+left half-written, `pipeline.mend` mends them, as `make` does. In the end it runs without
+interruption, and every out of every stage must have the digest that it has in the first copy.
 """
 
 from __future__ import annotations
@@ -20,9 +23,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.report import TableRow, machine, print_table, results_path, write_csv
+from gan.errors import StateError
+from pipeline.mend import mend
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTS = ("data/prepared", "models", "results", "metrics")
@@ -150,17 +157,32 @@ class Workspace:
     def kill_during_training(
         self, arguments: Sequence[str], delay: float, number: int = signal.SIGKILL
     ) -> tuple[bool, str]:
-        """Run DVC, and signal it and its children `delay` seconds after training began.
+        """As `kill_when`, of the moment when training began.
+
+        That is when it holds a checkpoint that was not there before.
+        """
+        before = self.checkpoints()
+        return self.kill_when(arguments, lambda said: self.checkpoints() != before, delay, number)
+
+    def kill_when(
+        self,
+        arguments: Sequence[str],
+        moment: Callable[[str], bool],
+        delay: float = 0.0,
+        number: int = signal.SIGKILL,
+    ) -> tuple[bool, str]:
+        """Run DVC, and signal it and its children `delay` seconds after a moment.
 
         Args:
             arguments: of DVC.
+            moment: whether it has come, from what was printed so far.
             delay: in seconds.
             number: of the signal.
 
         Returns:
             Whether it was killed (False when it was done before), and what was printed.
         """
-        with tempfile.TemporaryFile("w+") as output:
+        with tempfile.NamedTemporaryFile("w") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "dvc", *arguments],
                 cwd=self.folder,
@@ -169,9 +191,8 @@ class Workspace:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            before = self.checkpoints()
-            # Training is on when it holds a checkpoint that was not there before.
-            while process.poll() is None and self.checkpoints() == before:
+            said = Path(output.name)
+            while process.poll() is None and not moment(said.read_text(errors="replace")):
                 time.sleep(0.01)
             killed = False
             try:
@@ -180,8 +201,16 @@ class Workspace:
                 os.killpg(process.pid, number)
                 killed = True
                 process.wait()
-            output.seek(0)
-            return killed, output.read()
+            return killed, said.read_text(errors="replace")
+
+    def mend(self) -> list[str]:
+        """What `pipeline.mend` had to mend, once the last processes that were killed are gone."""
+        for _ in range(50):
+            try:
+                return mend(self.folder)
+            except StateError:
+                time.sleep(0.1)
+        return mend(self.folder)
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of every out, by path."""
@@ -198,6 +227,114 @@ def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
+def began(stage: str) -> Callable[[str], bool]:
+    """A moment for `Workspace.kill_when`: DVC runs `stage`."""
+    return lambda said: f"Running stage '{stage}'" in said
+
+
+# Networks and samples with which a stage takes little longer than its start.
+SMALL = (
+    "data.size=8",
+    "judge.width=4",
+    "judge.features=8",
+    "judge.images_seen=2000",
+    "model.latent_size=4",
+    "model.generator_width=4",
+    "model.discriminator_width=4",
+    "train.batch_size=16",
+    "train.record_every=70",
+    "train.sample_every=50",
+    "sample.count=1000",
+    "evaluate.precision_images=1000",
+    "evaluate.kid_subsets=10",
+    "evaluate.memorisation_images=200",
+    "runtime.device=cpu",
+    "runtime.workers=0",
+)
+# Where a run is killed, one after the other: a stage, or the window before DVC commits training.
+WINDOW = "before commit"
+PLACES = (
+    "code", "prepare", "judge", "train", "train", "train", WINDOW, WINDOW,
+    "sample", "evaluate", "report",
+)  # fmt: skip
+STAGES = tuple(dict.fromkeys(place for place in PLACES if place != WINDOW))
+
+
+def durations(workspace: Workspace) -> dict[str, float]:
+    """Run everything without interruption; the seconds of every place of `PLACES`."""
+    at: dict[str, float] = {}
+    published = workspace.folder / "metrics" / "train.json"
+    published.unlink(missing_ok=True)
+
+    def watch(said: str) -> bool:
+        for stage in STAGES:
+            if began(stage)(said):
+                at.setdefault(stage, time.monotonic())
+        if published.exists():
+            at.setdefault(WINDOW, time.monotonic())
+        return False
+
+    _, said = workspace.kill_when(["repro"], watch)
+    if set(at) != {*STAGES, WINDOW}:
+        raise RuntimeError(f"dvc repro failed:\n{said}")
+    ends = [*sorted(at.values()), time.monotonic()]
+    return {place: ends[ends.index(start) + 1] - start for place, start in at.items()}
+
+
+def kill_everywhere(
+    victim: Workspace,
+    command: Sequence[str],
+    seconds: dict[str, float],
+    rng: random.Random,
+    left: int,
+) -> list[TableRow]:
+    """Kill `command` at every place of `PLACES`, in at most `left` of them; a row each."""
+    rows: list[TableRow] = []
+    published = victim.folder / "metrics" / "train.json"
+    for place in PLACES[:left]:
+        stage = "train" if place == WINDOW else place
+        moment = (lambda said: published.exists()) if place == WINDOW else began(stage)
+        if place == WINDOW:
+            published.unlink(missing_ok=True)
+        delay = rng.uniform(0, seconds[place])
+        killed, said = victim.kill_when([*command, stage], moment, delay)
+        rows.append(_row(command, place, delay, killed, said, victim.mend()))
+    return rows
+
+
+def _row(
+    command: Sequence[str], place: str, delay: float, killed: bool, said: str, mended: Sequence[str]
+) -> TableRow:
+    return {
+        "command": f"dvc {' '.join(command)}",
+        "place": place,
+        "seconds": round(delay, 2),
+        "killed": int(killed),
+        "half_written": " ".join(
+            Path(line.partition(" ")[0]).name for line in mended if "half-written" in line
+        ),
+        "resumed": int("(resumed at" in said),
+        "published_again": int("are in its state" in said),
+    }
+
+
+def summary(rows: Sequence[TableRow]) -> list[TableRow]:
+    """A row a place: how many kills, and what came of them."""
+    return [
+        {
+            "place": place,
+            "tried": len(here),
+            "killed": sum(row["killed"] for row in here),
+            "resumed": sum(row["resumed"] for row in here),
+            "published_again": sum(row["published_again"] for row in here),
+            "half_written": sum(bool(row["half_written"]) for row in here),
+            "other_outs": sum(row["other_outs"] > 0 for row in here),
+        }
+        for place in (*dict.fromkeys(PLACES), "to the end")
+        if (here := [row for row in rows if row["place"] == place])
+    ]
+
+
 def main() -> int:
     """Entry point. Returns 1 when any out differs."""
     parser = argparse.ArgumentParser(
@@ -205,47 +342,54 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--kills", type=int, default=50, help="at least, in all runs together")
+    parser.add_argument("--steps", type=int, default=300, help="of training")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    parser.add_argument("--threads", type=int, default=None, help="of OpenMP, in the stages")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     settings = [
+        *SMALL,
         f"train.steps={options.steps}",
-        "train.sample_every=50",
-        "sample.count=1000",
         # Often, so that most kills fall between two checkpoints of one run.
-        "runtime.checkpoint_seconds=0.5",
+        "runtime.checkpoint_seconds=0.3",
     ]
-    failures = killed = 0
+    rows: list[TableRow] = []
+    runs = failures = 0
     with tempfile.TemporaryDirectory() as temporary:
-        base = Workspace.create(Path(temporary) / "base", settings)
-        base.dvc("repro", "judge")
+        base = Workspace.create(Path(temporary) / "base", settings, options.threads)
         whole = base.copy(Path(temporary) / "whole")
-        start = time.monotonic()
-        whole.dvc("repro")
+        seconds = durations(whole)
         wanted = whole.digests()
-        length = time.monotonic() - start
-        print(f"uninterrupted: {len(wanted)} files in {length:.0f} s", flush=True)
-        for number in range(1, options.kills + 1):
-            command = ["repro"] if number % 2 else ["exp", "run"]
-            victim = base.copy(Path(temporary) / f"victim-{number}")
-            moments = []
-            for _ in range(2):
-                delay = rng.uniform(0, 0.4 * length)
-                if victim.kill_during_training(command, delay)[0]:
-                    killed += 1
-                    moments.append(f"{delay:.2f} s")
-            victim.dvc(*command)
-            differ = differences(wanted, victim.digests())
+        print(
+            f"uninterrupted: {len(wanted)} files; "
+            + ", ".join(f"{place} {length:.1f} s" for place, length in seconds.items()),
+            flush=True,
+        )
+        while sum(row["killed"] for row in rows) < options.kills:
+            runs += 1
+            command = ["repro"] if runs % 2 else ["exp", "run"]
+            victim = base.copy(Path(temporary) / f"victim-{runs}")
+            left = options.kills - sum(row["killed"] for row in rows)
+            own = kill_everywhere(victim, command, seconds, rng, left)
+            status, said = victim.try_dvc(*command)
+            differ = differences(wanted, victim.digests()) if status == 0 else ["dvc failed"]
             failures += bool(differ)
+            own.append(_row(command, "to the end", 0.0, False, said, []))
+            rows += [{"run": runs, **row, "other_outs": len(differ)} for row in own]
             print(
-                f"{number:3d}. dvc {' '.join(command):<8} killed at {', '.join(moments):<18} "
+                f"{runs:3d}. dvc {' '.join(command):<8} {sum(row['killed'] for row in own)} kills: "
                 + (f"DIFFER: {', '.join(differ)}" if differ else "all outs identical"),
                 flush=True,
             )
+            if status:
+                print(said)
             shutil.rmtree(victim.folder)
-    print(f"{killed} kills in {options.kills} runs, {failures} runs with other outs")
+            write_csv(results_path("kill_and_resume"), rows)  # so far: it takes long
+    print(machine())
+    print_table(summary(rows))
+    killed = sum(row["killed"] for row in rows)
+    print(f"{killed} kills in {runs} runs, {failures} runs with other outs")
     return 1 if failures else 0
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from gan.errors import UserError
+from gan.errors import UserError, shown
+
+# Of a name, what its temporary one begins with: a longest possible name has no room for more.
+NAME_CHARACTERS = 32
 
 
 @contextlib.contextmanager
@@ -20,28 +25,70 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     The file may be written, read back and seeked within the block. On any error, a full disk
     for example, the temporary file is removed and what stood at `path` before is untouched.
 
+    A file that is there keeps its permissions, and a symbolic link stays one: what it points to is
+    replaced. A link to a file that nobody may write to, as DVC makes into its cache, is replaced
+    itself. Another name of the same file (a hard link) goes on to name what was there before.
+
     Raises:
-        UserError: the operating system refused to write (disk full, no permission); names `path`.
+        UserError: the operating system refused to write (disk full, no permission), or `path` is
+            no file (a device, a pipe, a folder); names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    target = path
+    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target = _behind_links(path)
+        mode = _mode(target)
+        temporary = target.with_name(f".{target.name[:NAME_CHARACTERS]}.{secrets.token_hex(4)}.tmp")
+        target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w+b") as file:
+            if mode is not None:
+                temporary.chmod(mode)  # before there is anything in it to be read
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        temporary.replace(target)
+        _sync_folder(target.parent)
     except OSError as error:
-        if not _concerns_writing(error, path, temporary):
+        if not _concerns_writing(error, path, target, temporary):
             raise
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}; what was there before is unchanged"
+            f"cannot write {shown(path)}: {shown(error.strerror or error)}; "
+            "what was there before is unchanged"
         ) from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _behind_links(path: Path) -> Path:
+    """The file that a write to `path` replaces."""
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():  # that is how a circle ends
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    if target.exists() and not target.stat().st_mode & 0o222:
+        return path
+    return target
+
+
+def _mode(target: Path) -> int | None:
+    """The permissions of the file at `target`, None when there is none."""
+    if target.is_symlink():
+        return None  # it is the link that is replaced
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if not stat.S_ISREG(mode):
+        raise OSError(
+            errno.EINVAL, "found a device, a pipe or a socket, expected a file", str(target)
+        )
+    return stat.S_IMODE(mode)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -56,14 +103,11 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
-def _concerns_writing(error: OSError, path: Path, temporary: Path) -> bool:
+def _concerns_writing(error: OSError, *ours: Path | None) -> bool:
     """Whether an error inside the block is about our file, not about one that the caller reads."""
     # A failing write() carries no file name; a failing open() of another file names that file.
-    return error.filename is None or str(error.filename) in {
-        str(path),
-        str(temporary),
-        str(path.parent),
-    }
+    names = {str(name) for path in ours if path is not None for name in (path, *path.parents)}
+    return error.filename is None or str(error.filename) in names
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`python -m gan.state list | prune`: the face of `gan.training.states`."""
+"""`python -m gan.state list | restart | prune`: the face of `gan.training.states`."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ from ruamel.yaml.error import YAMLError
 from gan.config import Config, parse
 from gan.errors import ConfigError, UserError
 from gan.files import write_bytes
+from pipeline.mend import mend
 from pipeline.params import BAD_INPUT
 from pipeline.paths import PARAMS
 
@@ -265,6 +266,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(line)
     for replaced in overridden(presets, pairs):
         print(f"note: {replaced}")
+    try:
+        for mended in mend():  # so that what is run now can run
+            print(f"mended: {mended}")
+    except UserError as error:
+        print(f"warning: {error}", file=sys.stderr)
     print(f"{PARAMS}: {len(changed)} parameters changed; now run `dvc repro`")
     return 0
 

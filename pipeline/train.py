@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,14 +13,21 @@ import torch
 
 from gan.code import code_digest
 from gan.config import Config
-from gan.data import open_prepared
+from gan.data import Prepared, open_prepared
+from gan.errors import StateError, shown
 from gan.files import write_bytes, write_json
 from gan.generators import save_generator
 from gan.runtime import pick_device
 from gan.schedules import depends_on_total
-from gan.training import Interrupted, Trainer, trainer_of
+from gan.training import Interrupted, Trainer, Watcher, trainer_of
 from gan.training.history import write_csv
-from gan.training.snapshots import optimum, snapshot_path, snapshot_steps
+from gan.training.snapshots import (
+    load_snapshot,
+    optimum,
+    save_snapshot,
+    snapshot_path,
+    snapshot_steps,
+)
 from gan.training.state import DEFAULT_ROOT, RunState, hold
 from pipeline.params import STOPPED, run_stage
 from pipeline.paths import GENERATOR, PREPARED, SNAPSHOTS, TRAIN_METRICS, TRAINING
@@ -50,10 +58,7 @@ def main(config: Config) -> None:
     }
     with hold(state_root(), identity, about) as state:
         trainer = trainer_of(config, prepared, device=device)
-        # By name: what draws is no part of what the result depends on, see `gan.code`.
-        watching = importlib.import_module("pipeline.live")
-        live = watching.Live(state.folder / "live", prepared, config.train.sample_grid)
-        print(f"while it trains, {live.folder} has real.png, samples/ and history.csv")
+        live = _watcher(state, prepared, config.train.sample_grid)
         try:
             trainer.run(state, config.runtime, live)
         except Interrupted as stop:
@@ -61,6 +66,19 @@ def main(config: Config) -> None:
             sys.exit(STOPPED)
         _publish(trainer, state, provenance)
         state.finish(trainer.step)
+
+
+def _watcher(state: RunState, prepared: Prepared, columns: int) -> Watcher | None:
+    """Who draws pictures while it trains; None, with a warning, where nothing can be drawn."""
+    try:
+        # By name: what draws is no part of what the result depends on, see `gan.code`.
+        watching = importlib.import_module("pipeline.live")
+    except Exception as error:  # of a library for pictures, whatever it is
+        print(f"warning: no pictures while training: {shown(error)}", file=sys.stderr)
+        return None
+    live: Watcher = watching.Live(state.folder / "live", prepared, columns)
+    print(f"while it trains, {state.folder / 'live'} has real.png, samples/ and history.csv")
+    return live
 
 
 def state_root() -> Path:
@@ -75,18 +93,9 @@ def state_root() -> Path:
 
 def _publish(trainer: Trainer, state: RunState, provenance: dict[str, object]) -> None:
     """Write every out of the stage from the state, whatever was there before."""
-    config = trainer.config
     write_csv(trainer.rows(), TRAINING / "history.csv", trainer.players.measures)
     columns = trainer.columns()
-    for other in SNAPSHOTS.glob("*"):  # of another run, when DVC is not around
-        other.unlink()
-    for step in snapshot_steps(config.train.steps, config.train.sample_every):
-        try:
-            content = snapshot_path(state.snapshots, step).read_bytes()
-        except OSError as error:
-            print(f"warning: the snapshot of step {step} is lost: {error}", file=sys.stderr)
-            continue
-        write_bytes(snapshot_path(SNAPSHOTS, step), content)
+    _publish_snapshots(trainer, state)
     toy = trainer.data.toy
     theory = None if toy is None else optimum(trainer.players, toy)
     save_generator(
@@ -116,6 +125,31 @@ def _publish(trainer: Trainer, state: RunState, provenance: dict[str, object]) -
             **({} if theory is None else {"theory": asdict(theory)}),
         },
     )
+
+
+def _publish_snapshots(trainer: Trainer, state: RunState) -> None:
+    """Copy the snapshots that are owed out of the state, without those that are lost.
+
+    Only the last can be taken anew: the game is no more what it was at the others.
+    """
+    if SNAPSHOTS.exists():  # of another run, when DVC is not around
+        shutil.rmtree(SNAPSHOTS)
+    train = trainer.config.train
+    for step in snapshot_steps(train.steps, train.sample_every):
+        kept, target = snapshot_path(state.snapshots, step), snapshot_path(SNAPSHOTS, step)
+        try:
+            load_snapshot(kept)  # a damaged one would stop the report
+            content = kept.read_bytes()
+        except (OSError, MemoryError, StateError) as error:
+            if step == trainer.step:
+                save_snapshot(trainer.snapshot(), target)
+            else:
+                print(
+                    f"warning: the snapshot of step {step} is lost and left out: {shown(error)}",
+                    file=sys.stderr,
+                )
+            continue
+        write_bytes(target, content)
 
 
 if __name__ == "__main__":

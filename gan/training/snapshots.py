@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gan.errors import StateError
+from gan.errors import StateError, reading, shown
 from gan.game.players import Players
 from gan.generators.sampling import generate
 from gan.metrics.divergences import Optimum, compare_with_optimum, make_boxes
@@ -34,6 +34,13 @@ OBSERVED = 10_000  # points of a snapshot
 COMPARED = 50_000  # points of either kind in the comparison with theory
 MARGIN = 0.2  # of the data's extent, on every side
 LATTICE = {1: 401, 2: 121}  # places a side at which the discriminator is asked, by dimension
+# What samples are in a file, by their kind: dtypes and axes.
+_SAMPLES = {
+    "images": ((torch.uint8,), 4),
+    "points": ((torch.float32,), 2),
+    "text": ((torch.uint8, torch.uint16), 2),
+    "labels": ((torch.float32,), 2),
+}
 # Early on much happens: snapshots of these steps, of ten times these, and so on.
 EARLY = (1, 2, 5)
 
@@ -126,17 +133,29 @@ def load_snapshot(path: str | os.PathLike[str]) -> Snapshot:
         StateError: the file is missing, damaged, or no snapshot.
     """
     path = Path(path)
-    description, tensors = read_tensors(path, kind=FILE_KIND, version=FORMAT_VERSION, device="cpu")
-    try:
-        return Snapshot(
-            int(description["step"]),
-            description["kind"],
-            tensors["samples"].numpy(),
-            tensors.get("logits"),
-            bool(description["probabilities"]),
+    with reading(path, f"a {FILE_KIND}", StateError):
+        description, tensors = read_tensors(
+            path, kind=FILE_KIND, version=FORMAT_VERSION, device="cpu"
         )
-    except (KeyError, TypeError, ValueError) as error:
-        refuse(path, FILE_KIND, f"the file is damaged or foreign: {error}")
+        step, kind = description["step"], description["kind"]
+        samples, logits = tensors["samples"], tensors.get("logits")
+        dtypes, axes = _SAMPLES.get(kind, ((), 0))
+        whole = (
+            type(step) is int
+            and step >= 0
+            and type(description["probabilities"]) is bool
+            and samples.dtype in dtypes
+            and samples.ndim == axes
+            and (logits is None or (logits.dtype == torch.float32 and logits.ndim in LATTICE))
+        )
+        if not whole:
+            refuse(
+                path,
+                FILE_KIND,
+                f"found step {shown(step, 40)}, kind {shown(kind, 40)} with samples "
+                f"{samples.dtype} {shown(list(samples.shape), 40)}, expected those of a snapshot",
+            )
+        return Snapshot(step, kind, samples.numpy(), logits, description["probabilities"])
 
 
 def load_snapshots(folder: str | os.PathLike[str]) -> list[Snapshot]:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from gan.config import Config, RuntimeConfig, TrainConfig
 from gan.data.prepared import Prepared
 from gan.data.training_set import TrainingSet, training_set
-from gan.errors import TrainingError
+from gan.errors import StateError, TrainingError, UserError, reading
 from gan.game.choice import make_players
 from gan.models.base import Discriminator, Generator
 from gan.pixels import Examples
@@ -199,11 +199,14 @@ class Trainer:
         Raises:
             TrainingError: a loss or gradient is not finite; the last good state is kept.
             Interrupted: one of `STOP_SIGNALS` came; the state is saved.
+            StateError: the state cannot be gone on with; see `RunState.resume_point`.
+            UserError: a checkpoint cannot be written; those from before are as they were.
         """
         train = self.config.train
         resumed = state.resume_point(train.steps)
         if resumed is not None:
-            self.load_state_dict(resumed[1])
+            with reading(f"the checkpoint of step {resumed[0]}", "this run's", StateError):
+                self.load_state_dict(resumed[1])
         steps = set(snapshot_steps(train.steps, train.sample_every))
         saved_at = recorded_at = time.monotonic()
         recorded = started = self.step
@@ -252,11 +255,15 @@ class Trainer:
                     )
         # A run may be found at its end, at a step where a longer one was interrupted.
         if not snapshot_path(state.snapshots, self.step).exists():
-            self._keep_snapshot(state, watcher)
+            try:
+                self._keep_snapshot(state, watcher)
+            except UserError as error:  # an ornament, of a run that is done
+                print(f"warning: {error}", file=sys.stderr)
 
     def _keep_snapshot(self, state: RunState, watcher: Watcher | None) -> float:
         """Write a snapshot into the state, and show it; how long that took, in seconds."""
         started = time.monotonic()
+        state.ensure_held()
         snapshot = self.snapshot()
         save_snapshot(snapshot, snapshot_path(state.snapshots, self.step))
         if watcher is not None:

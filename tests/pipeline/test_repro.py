@@ -1,5 +1,6 @@
 """The pipeline under DVC itself, in copies of the checkout with settings that take seconds."""
 
+import hashlib
 import json
 import re
 import signal
@@ -285,6 +286,77 @@ def test_a_stopped_and_a_killed_run_end_in_the_same_bytes(
     assert ran(said) == ["train", *AFTER_TRAINING]
     assert f"resumed at {reached}" in said
     assert differences(finished.digests(), victim.digests()) == []
+
+
+@pytest.mark.parametrize("window", ["the results are written", "the state is finished"])
+def test_a_run_killed_before_dvc_has_committed_it_is_published_again(
+    judged: Workspace, finished: Workspace, tmp_path: Path, window: str
+):
+    victim = judged.copy(tmp_path / "w")
+    published = victim.folder / "metrics/train.json"
+    published.unlink()  # of the checkout
+    killed, said = victim.kill_when(
+        ["repro", "train"],
+        lambda said: (
+            published.exists()
+            if window == "the results are written"
+            else any((victim.folder / ".state").glob("*/finished.json"))
+        ),
+    )
+    assert killed
+    assert "Updating lock file" not in said
+    said = victim.dvc("repro", "train")
+    assert ran(said) == ["train"]
+    assert f"all {STEPS} steps of this run are in its state" in said
+    assert differences(of_training(finished), of_training(victim)) == []
+    assert ran(victim.dvc("repro", "train")) == []
+    # Anew, by name.
+    again = victim.dvc("repro", "--force", "--single-item", "train")
+    assert f"all {STEPS} steps of this run are in its state" in again
+    (folder,) = (victim.folder / ".state").iterdir()
+    victim.python("-m", "gan.state", "restart", folder.name)
+    again = victim.dvc("repro", "--force", "--single-item", "train")
+    assert "steps of this run are in its state" not in again
+    assert f"0/{STEPS}" in again
+    assert differences(of_training(finished), of_training(victim)) == []
+
+
+def test_a_cache_that_takes_nothing_more_costs_no_training(own: Workspace, longer: Workspace):
+    """As on a full disk: DVC fails after the stage, when it saves what came out."""
+    cache = own.folder / ".dvc/cache/files/md5"
+    contents = [(longer.folder / path).read_bytes() for path in of_training(longer)]
+    places = {cache / hashlib.md5(content).hexdigest()[:2] for content in contents}
+    in_the_way = min(place for place in places if not place.exists())
+    in_the_way.touch()  # where DVC would make a folder
+    put(own, {"train.steps": MORE_STEPS})
+    for again in (False, True):
+        status, said = own.try_dvc("repro", "train")
+        assert status != 0
+        assert ran(said) == ["train"]
+        assert (f"all {MORE_STEPS} steps of this run are in its state" in said) is again
+    in_the_way.unlink()
+    said = own.dvc("repro", "train")
+    assert f"all {MORE_STEPS} steps of this run are in its state" in said
+    assert differences(of_training(longer), of_training(own)) == []
+
+
+@pytest.mark.parametrize("damage", ["rwlock", "dvc.lock", "dvc.lock that is empty"])
+def test_dvc_goes_on_after_its_own_files_were_cut_off(own: Workspace, damage: str):
+    outs, lock = own.digests(), (own.folder / "dvc.lock").read_bytes()
+    if damage == "rwlock":
+        (own.folder / ".dvc/tmp/rwlock").write_bytes(b"")
+    else:
+        cut = b"" if damage.endswith("empty") else lock[: lock.rindex(b"    outs:") + 20]
+        (own.folder / "dvc.lock").write_bytes(cut)
+    status, said = own.try_dvc("repro")
+    assert status != 0
+    assert "JSON structure is corrupted" in said or "validation failed" in said
+    own.python("-m", "pipeline.mend")
+    assert ran(own.dvc("repro")) == []
+    assert own.digests() == outs
+    assert YAML(typ="safe").load((own.folder / "dvc.lock").read_bytes()) == YAML(typ="safe").load(
+        lock
+    )
 
 
 def test_more_steps_extend_a_finished_run(own: Workspace, longer: Workspace):

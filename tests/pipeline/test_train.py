@@ -1,15 +1,20 @@
 """The stage without DVC around it."""
 
+import errno
 import json
 import os
+import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gan.config import Config, parse
+from gan.errors import StateError, UserError
 from gan.preparation.prepare import prepare
+from gan.training import states
 from gan.training.alarms import Alarm
 from gan.training.trainer import Trainer
 from pipeline import paths, train
@@ -35,23 +40,191 @@ def snapshots() -> list[int]:
     return sorted(int(path.stem[5:]) for path in paths.SNAPSHOTS.iterdir())
 
 
+def outs() -> dict[str, bytes]:
+    folders = (paths.TRAINING, paths.GENERATOR.parent, paths.TRAIN_METRICS.parent)
+    return {
+        str(path): path.read_bytes()
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def take_outs_away() -> None:
+    """As DVC does before it runs a stage."""
+    for folder in (paths.TRAINING, paths.GENERATOR.parent, paths.TRAIN_METRICS.parent):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def test_the_outs_are_those_of_this_run_alone():
     train.main(configure(steps=9))
-    assert snapshots() == [0, 1, 2, 4, 8, 9]
+    (paths.SNAPSHOTS / "a folder").mkdir()
     train.main(configure(steps=5))
     assert snapshots() == [0, 1, 2, 4, 5]
     assert (paths.TRAINING / "history.csv").read_text().splitlines()[-1].startswith("5,80,")
 
 
-def test_a_state_without_one_of_its_snapshots_is_published_without_it(
-    capsys: pytest.CaptureFixture[str],
+def test_a_finished_run_is_published_again_and_nothing_is_played(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     train.main(configure(steps=5))
+    before = outs()
+    take_outs_away()
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "advance", None)
+        train.main(configure(steps=5))
+    assert outs() == before
+    assert "all 5 steps of this run are in its state" in capsys.readouterr().err
+
+    (folder,) = Path(".state").iterdir()
+    assert states.main(["restart", folder.name]) == 0
+    capsys.readouterr()
+    train.main(configure(steps=5))  # anew
+    assert "in its state" not in capsys.readouterr().err
+    assert outs() == before
+
+
+def test_fewer_steps_leave_the_longer_run_as_it_is_and_more_go_on_with_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    train.main(configure(steps=9))
+    longer = outs()
+    train.main(configure(steps=5))
+    shorter = outs()
+    take_outs_away()
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "advance", None)
+        train.main(configure(steps=9))
+        assert outs() == longer
+        train.main(configure(steps=5))
+        assert outs() == shorter
+    # As a run that never was a longer one has it.
+    shutil.rmtree(".state")
+    train.main(configure(steps=5))
+    assert outs() == shorter
+
+
+@pytest.mark.parametrize("kind", ["write", "replace"])
+def test_a_full_disk_at_any_write_of_publishing_costs_no_step(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    train.main(configure(steps=5))
+    wanted = outs()
+    writes = len(wanted) + 1  # run.json before them; a state that is not marked is no failure
+    left = 0
+    replace, sync = Path.replace, os.fsync
+
+    def full_after(*arguments: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return (replace if kind == "replace" else sync)(*arguments)
+
+    monkeypatch.setattr("gan.files._sync_folder", lambda folder: None)
+    monkeypatch.setattr(Trainer, "advance", None)
+    for number in range(writes):
+        take_outs_away()
+        left = number
+        with monkeypatch.context() as patch:
+            patch.setattr(*((Path, "replace") if kind == "replace" else (os, "fsync")), full_after)
+            with pytest.raises(UserError, match="No space left on device"):
+                train.main(configure(steps=5))
+        assert outs().items() <= wanted.items()  # whole or not at all
+        assert not list(Path().rglob("*.tmp"))
+    train.main(configure(steps=5))
+    assert outs() == wanted
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "foreign", "folder"])
+def test_a_state_without_one_of_its_snapshots_is_published_without_it(
+    capsys: pytest.CaptureFixture[str], damage: str
+):
+    train.main(configure(steps=5))
+    wanted = outs()
     (lost,) = Path(".state").glob("*/snapshots/step-000000004.safetensors")
-    lost.unlink()
+    (last,) = Path(".state").glob("*/snapshots/step-000000005.safetensors")
+    for path in (lost, last):
+        path.unlink()
+        if damage == "folder":
+            path.mkdir()
+        elif damage != "missing":
+            path.write_bytes(b"" if damage == "empty" else b"foreign" * 100)
+    capsys.readouterr()
+    train.main(configure(steps=5))
+    said = capsys.readouterr().err
+    assert "warning: the snapshot of step 4 is lost and left out" in said
+    assert "step 5 is lost" not in said
+    assert snapshots() == [0, 1, 2, 5]
+    # The last is taken anew, the same.
+    del wanted[str(paths.SNAPSHOTS / lost.name)]
+    assert outs() == wanted
     train.main(configure(steps=6))
-    assert "warning: the snapshot of step 4 is lost" in capsys.readouterr().err
     assert snapshots() == [0, 1, 2, 6]
+
+
+def test_no_folder_of_snapshots_at_all_stops_no_publishing():
+    train.main(configure(steps=5))
+    (folder,) = Path(".state").glob("*/snapshots")
+    shutil.rmtree(folder)
+    folder.write_bytes(b"in the way")
+    train.main(configure(steps=5))
+    assert snapshots() == [5]
+    assert paths.GENERATOR.exists()
+
+
+def test_without_a_library_for_pictures_it_trains_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setitem(sys.modules, "pipeline.live", None)
+    train.main(configure(steps=2))
+    assert "warning: no pictures while training: import of pipeline.live" in capsys.readouterr().err
+    assert paths.GENERATOR.exists()
+
+
+def test_states_removed_while_it_trains_are_made_anew(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def removing(self: Trainer) -> None:
+        advance(self)
+        if self.step == 3:
+            shutil.rmtree(".state")
+
+    train.main(configure(steps=6))
+    wanted = outs()
+    shutil.rmtree(".state")
+    take_outs_away()
+    advance = Trainer.advance
+    monkeypatch.setattr(Trainer, "advance", removing)
+    train.main(configure(steps=6))
+    said = capsys.readouterr().err
+    assert "was removed while this run held it" in said
+    assert said.count("is lost and left out") == 3
+    assert snapshots() == [4, 6]
+    assert set(wanted) - set(outs()) == {
+        str(paths.SNAPSHOTS / f"step-{step:09d}.safetensors") for step in (0, 1, 2)
+    }
+    assert outs().items() <= wanted.items()
+    assert [path.name for path in Path(".state").glob("*/*.pt")] == ["step-000000006.pt"]
+
+
+def test_a_checkpoint_that_cannot_be_read_ends_the_stage_and_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    train.main(configure(steps=5))
+    (file,) = Path(".state").glob("*/*.pt")
+    before, read = file.read_bytes(), Path.read_bytes
+
+    def fails(path: Path) -> bytes:
+        if path.suffix == ".pt":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fails)
+        with pytest.raises(StateError, match=f"{file.name}: Input/output error"):
+            train.main(configure(steps=9))
+    assert file.read_bytes() == before
 
 
 def test_the_run_can_be_watched_in_a_folder_that_is_named(capsys: pytest.CaptureFixture[str]):

@@ -217,3 +217,39 @@ def test_of_symbols_it_holds_what_can_be_shown(alphabet, shape: tuple, kind: str
     assert (found.step, found.kind, found.logits) == (3, kind, None)
     assert found.samples.shape == ((5, 6) if text else (5, 1, 8, 8))
     assert np.array_equal(found.samples, run.fixed_samples(5))
+
+
+DESCRIPTION = {"step": 3, "kind": "images", "probabilities": True}
+
+
+@pytest.mark.parametrize(
+    ("description", "samples"),
+    [
+        ({"step": -1}, None),
+        ({"step": True}, None),
+        ({"step": "3"}, None),
+        ({"step": 1e400}, None),
+        ({"step": {"a": "\x1b[1m"}}, None),
+        ({"kind": "sounds"}, None),
+        ({"kind": ["images"]}, None),
+        ({"probabilities": 1}, None),
+        ({}, torch.zeros(2, 1, 8, 8)),
+        ({}, torch.zeros(2, 8, dtype=torch.uint8)),
+        ({"kind": "points"}, torch.zeros(2, 2, dtype=torch.float64)),
+        ({"kind": "text"}, torch.zeros(2, 4, dtype=torch.int64)),
+    ],
+)
+def test_what_is_no_snapshot_is_refused_by_name(tmp_path: Path, description, samples):
+    if samples is None:
+        samples = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    path = tmp_path / "x.safetensors"
+    write_tensors(
+        path,
+        {"samples": samples},
+        kind=FILE_KIND,
+        version=FORMAT_VERSION,
+        description={**DESCRIPTION, **description},
+    )
+    with pytest.raises(StateError, match=r"x\.safetensors is ") as caught:
+        load_snapshot(path)
+    assert "\x1b" not in str(caught.value)
