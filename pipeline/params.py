@@ -56,8 +56,8 @@ def run_stage(stage: Callable[[Config], None], checks: str | None = None) -> Non
 
     Args:
         stage: the work.
-        checks: as which stage what is prepared is checked by `pipeline.limits` beforehand, so that
-            what cannot end well does not begin; None: by none.
+        checks: for which stage what is prepared is checked by `pipeline.limits` beforehand, so that
+            what cannot end well does not begin; None: for none.
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
 
@@ -65,7 +65,7 @@ def run_stage(stage: Callable[[Config], None], checks: str | None = None) -> Non
         config = read_config()
         if checks is not None:
             # By name: what checks is no part of what the result depends on, see `gan.code`.
-            importlib.import_module("pipeline.limits").check(config, checks)
+            importlib.import_module("pipeline.limits").check_stage(config, checks)
         stage(config)
 
     sys.exit(run(work))

@@ -119,4 +119,4 @@ def _publish(trainer: Trainer, state: RunState, provenance: dict[str, object]) -
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, "train")

@@ -130,10 +130,10 @@ def _not_what_it_looks_like(node: Node, source: str) -> ConfigError:
             try:
                 YAML(typ="safe", pure=True).constructor.construct_object(node)
             except Exception as error:
+                kind = str(node.tag).rpartition(":")[2]
                 return ConfigError(
                     f"{source}, line {node.start_mark.line + 1}: {shown(node.value)} looks like "
-                    f"{str(node.tag).rpartition(':')[2]} and is none ({shown(error)}); text is to be in "
-                    "quotes"
+                    f"{kind} and is none ({shown(error)}); text is to be in quotes"
                 )
     return ConfigError(f"{source} cannot be understood: expected sections of parameters")
 
