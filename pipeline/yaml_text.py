@@ -8,6 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from gan.errors import ConfigError, reading, shown
@@ -65,7 +66,14 @@ def parse_yaml(text: str, source: str) -> Any:
     """
     with reading(source, "YAML 1.2", ConfigError):
         try:
-            # Before anything is made of it: aliases make a short text a gigantic value.
+            # Before anything is made of it: what is deep takes long, and aliases make a short text
+            # a gigantic value.
+            depth = 0
+            for event in YAML(typ="safe", pure=True).parse(text):
+                depth += isinstance(event, CollectionStartEvent)
+                depth -= isinstance(event, CollectionEndEvent)
+                if depth > DEEPEST:
+                    raise _too_deep(source)
             node = YAML(typ="safe", pure=True).compose(text)
             if node is not None:
                 _unfolded(node, source, {}, 0)
@@ -78,8 +86,6 @@ def parse_yaml(text: str, source: str) -> Any:
                 raise _not_what_it_looks_like(node, source) from error
         except YAMLError as error:
             raise ConfigError(f"{source} is not valid YAML: {_reason(error)}") from None
-        except RecursionError:
-            raise _too_deep(source) from None
 
 
 def _reason(error: YAMLError) -> str:
