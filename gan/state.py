@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from gan.training.states import main
+from gan.command import begin, run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    begin()
+    from gan.training.states import main
+
+    sys.exit(run(main))

@@ -6,7 +6,10 @@ comment reruns nothing but this, and any other edit exactly the stages that impo
 
 from __future__ import annotations
 
+import sys
+
 from gan.code import code_of
+from gan.command import run
 from gan.files import write_json
 from pipeline.paths import CODE
 
@@ -20,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -20,3 +20,6 @@ SAMPLES = Path("results/samples")
 EVALUATION = Path("results/evaluation")
 REPORT = Path("results/report")
 CODE = Path("results/code")
+
+# Folders that the stages write.
+OUTS = (PREPARED, JUDGE.parent, JUDGE_METRICS.parent, CODE.parent)

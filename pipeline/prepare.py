@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from gan.config import Config
 from gan.preparation.prepare import prepare
 from pipeline.params import run_stage
@@ -10,7 +12,14 @@ from pipeline.paths import PREPARED
 
 def main(config: Config) -> None:
     """Write `data/prepared`."""
-    prepare(config.data, PREPARED, workers=config.runtime.workers)
+    # By name: what checks is no part of what the result depends on, see `gan.code`.
+    limits = importlib.import_module("pipeline.limits")
+    prepare(
+        config.data,
+        PREPARED,
+        workers=config.runtime.workers,
+        check=lambda extent: limits.check_all(config, extent),
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ for example, which their size asks for; what gives way is printed. What a game's
 points, in its section `points`, comes on top where the data are points. A game of symbols says how
 many levels images are given, unless the data say how they become symbols.
 
+A value is YAML, `train.betas=[0.0, 0.9]`, but that of a key that is text is taken as it is,
+`'data.path=/data/set #2'`; a `~` at the beginning of a path is the home folder.
+
 Every other parameter goes back to its default, whatever was tried before, but for `seed` and
 `runtime`, which are yours. Comments in the file are kept, and each change is printed.
 """
@@ -22,21 +25,26 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import io
 import sys
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from gan.command import run
 from gan.config import Config, parse
-from gan.errors import ConfigError, UserError
+from gan.config.parsing import found
+from gan.errors import ConfigError, UserError, reading, shown
 from gan.files import write_bytes
 from pipeline.mend import mend
-from pipeline.params import BAD_INPUT
+from pipeline.params import check_path
 from pipeline.paths import PARAMS
+from pipeline.yaml_text import parse_yaml, read_text
 
 FOLDER = Path(__file__).resolve().parent.parent / "presets"
 # A preset says what is played and on what; these say with which dice, and where.
@@ -60,8 +68,10 @@ def load(name: str) -> dict[str, Any]:
     if not path.is_file():
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"there is no preset {name!r}; known: {', '.join(names())}{hint}")
-    content: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        raise ConfigError(
+            f"there is no preset '{shown(name, 60)}'; known: {', '.join(names())}{hint}"
+        )
+    content: dict[str, Any] = parse_yaml(read_text(path), shown(path))
     return content
 
 
@@ -107,7 +117,8 @@ def resolve(presets: Sequence[str], pairs: Sequence[str] = ()) -> dict[str, Any]
     values, _ = _stacked(presets, given)
     for key, value in given.items():
         _put(values, key, value)
-    parse(Config, values, " ".join(["preset", *presets]))
+    source = " ".join(["preset", *presets])
+    check_path(parse(Config, values, source).data.path, source)
     return values
 
 
@@ -118,21 +129,57 @@ def overridden(presets: Sequence[str], pairs: Sequence[str] = ()) -> list[Overri
         ConfigError: an unknown preset, two games or two data, or a pair that is not one.
     """
     given = _parsed(pairs)
-    found = _stacked(presets, given)[1]
-    return [each for each in found if tuple(each.key.split(".")) not in given]
+    replaced = _stacked(presets, given)[1]
+    return [each for each in replaced if tuple(each.key.split(".")) not in given]
 
 
 def _parsed(pairs: Sequence[str]) -> dict[tuple[str, ...], Any]:
-    values = {}
+    values: dict[tuple[str, ...], Any] = {}
     for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"found {pair!r}, expected key=value, train.steps=2000 for example")
-        try:
-            values[tuple(key.split("."))] = YAML(typ="safe", pure=True).load(text)
-        except YAMLError as error:
-            raise ConfigError(f"{key}: {text!r} is not a YAML value: {error}") from error
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ConfigError(
+                f"found '{shown(pair)}', expected key=value, train.steps=2000 for example"
+            )
+        key = tuple(name.split("."))
+        values[key] = (
+            _path(text)
+            if key == ("data", "path")
+            else text
+            if _is_text(key)
+            else parse_yaml(text, f"the value of {shown(name)}, '{shown(text, 60)}',")
+        )
     return values
+
+
+def _path(text: str) -> str:
+    """A path as a shell would have it: most leave a `~` behind a `=` alone."""
+    try:
+        path = str(Path(text).expanduser()) if text.startswith("~") else text
+        path.encode()
+    except RuntimeError as error:
+        raise ConfigError(f"data.path={shown(text)}: {shown(error)}") from None
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"data.path={shown(text)}: the name is not UTF-8, which {PARAMS} is; expected another "
+            "name, or a link to it"
+        ) from None
+    return path
+
+
+def _is_text(key: tuple[str, ...]) -> bool:
+    """Whether the values of `key` are text, any or one of several."""
+    section: Any = Config
+    for part in key:
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return False
+        if part not in section.model_fields:
+            return False
+        section = section.model_fields[part].annotation
+    return section is str or (
+        typing.get_origin(section) is typing.Literal
+        and all(isinstance(each, str) for each in typing.get_args(section))
+    )
 
 
 def _stacked(
@@ -200,15 +247,16 @@ def apply(presets: Sequence[str], pairs: Sequence[str] = (), path: Path = PARAMS
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"))
-    except (OSError, YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    content, source = read_text(path), shown(path)
+    if not isinstance(parse_yaml(content, source), dict):
+        raise ConfigError(f"{source}: expected a mapping of sections")
+    with reading(path, "YAML 1.2", ConfigError):
+        document = yaml.load(content)
     changed = []
     for key, value in _leaves(resolve(presets, pairs)):
         before = _put(document, key, value)
         if before != value:
-            changed.append(f"{'.'.join(key)}: {before!r} → {value!r}")
+            changed.append(f"{'.'.join(key)}: {found(before)} → {found(value)}")
     text = io.StringIO()
     yaml.dump(document, text)
     write_bytes(path, text.getvalue().encode())
@@ -240,6 +288,10 @@ def _put(values: Any, key: tuple[str, ...], value: Any) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
+    return run(functools.partial(_main, arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.preset",
         description=__doc__,
@@ -254,14 +306,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pairs = [pair for pair in options.names if "=" in pair]
     if options.list or not options.names:
         _print_list()
-        return 0
-    try:
-        if not presets:
-            raise ConfigError(f"found {options.names[0]!r} alone, expected the name of a preset")
-        changed = apply(presets, pairs)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return
+    if not presets:
+        raise ConfigError(f"found '{shown(pairs[0])}' alone, expected the name of a preset")
+    changed = apply(presets, pairs)
     for line in changed:
         print(line)
     for replaced in overridden(presets, pairs):
@@ -272,7 +320,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"warning: {error}", file=sys.stderr)
     print(f"{PARAMS}: {len(changed)} parameters changed; now run `dvc repro`")
-    return 0
 
 
 def _print_list() -> None:

@@ -55,4 +55,4 @@ def _classify(classifier: Generator, prepared: Prepared, batch: int) -> npt.NDAr
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, "sample")

@@ -7,9 +7,11 @@ It is derived from the sections of the configuration, which alone have types and
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+from gan.command import run
 from gan.config import Config
 from gan.files import write_json
 
@@ -27,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -153,4 +153,4 @@ def _publish_snapshots(trainer: Trainer, state: RunState) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, "train")

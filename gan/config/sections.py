@@ -6,13 +6,20 @@ not a number. A default and a description stand here and nowhere else.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gan.config.parsing import Section
+from gan.errors import shown
 
 IMAGE_SIZES = (8, 16, 32, 64, 128)
+# No run takes longer, in steps or in images: a year has 3·10⁷ seconds. What is above is a slip of
+# the finger, and better said than begun.
+MOST_STEPS = 10**9
+MOST_IMAGES = 10**12
+LARGEST_SEED = 2**31 - 1
 
 Betas = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
@@ -70,6 +77,22 @@ class DataConfig(Section):
         "stop", description="what an image that cannot be read does"
     )
 
+    @field_validator("path")
+    @classmethod
+    def _path_can_be_one(cls, path: str) -> str:
+        if "\0" in path:
+            raise ValueError(f"data.path is {shown(path)}: no file has a NUL in its name")
+        if path.startswith("~"):
+            # DVC takes the text as it is, and looks for a folder of that name.
+            try:
+                home = f"{Path(path).expanduser()}"
+            except RuntimeError:
+                home = f"./{path}"
+            raise ValueError(
+                f"data.path is {shown(path)}, and nothing here unfolds a ~: expected {shown(home)}"
+            )
+        return path
+
     @model_validator(mode="after")
     def _grey_sources(self) -> DataConfig:
         if self.name in {"digits", "idx"} and self.channels == 3:
@@ -115,12 +138,15 @@ class JudgeConfig(Section):
     images_seen: int = Field(
         15_000,
         ge=1,
+        le=MOST_IMAGES,
         description="training images in all, however many times each; no more than the accuracy "
         "asks for: longer fits collapse each class to a point, where precision means little",
     )
     batch_size: int = Field(128, ge=2, le=65536)
     learning_rate: LearningRate = 1e-3
-    seed: int = Field(0, ge=0, description="its own, so that `seed` does not change the judge")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="its own, so that `seed` does not change the judge"
+    )
 
 
 class ModelConfig(Section):
@@ -193,9 +219,9 @@ class PenaltiesConfig(Section):
 class LeastSquaresConfig(Section):
     """What logits are drawn to in the least-squares game (Mao et al. 2017, eq. 2)."""
 
-    a: float = Field(0.0, allow_inf_nan=False, description="generated ones, by the discriminator")
-    b: float = Field(1.0, allow_inf_nan=False, description="real ones, by the discriminator")
-    c: float = Field(1.0, allow_inf_nan=False, description="generated ones, by the generator")
+    a: float = Field(0.0, description="generated ones, by the discriminator")
+    b: float = Field(1.0, description="real ones, by the discriminator")
+    c: float = Field(1.0, description="generated ones, by the generator")
 
     @model_validator(mode="after")
     def _targets_in_order(self) -> LeastSquaresConfig:
@@ -311,6 +337,7 @@ class TrainConfig(Section):
     steps: int = Field(
         4500,
         ge=1,
+        le=MOST_STEPS,
         description="rounds: objective.d_steps of the discriminator, then objective.g_steps of the "
         "generator",
     )
@@ -331,16 +358,25 @@ class TrainConfig(Section):
     ema_warmup: float = Field(
         0.05, ge=0, le=1, description="half-life is at most this share of the images seen so far"
     )
-    record_every: int = Field(50, ge=1, description="steps that one row of the history averages")
-    sample_every: int = Field(500, ge=1, description="steps between two grids of samples")
+    # The measures of so many steps are in memory, and in every checkpoint.
+    record_every: int = Field(
+        50,
+        ge=1,
+        le=100_000,
+        description="steps that one row of the history averages; one row at least, of a run with "
+        "fewer",
+    )
+    sample_every: int = Field(
+        500, ge=1, le=MOST_STEPS, description="steps between two grids of samples"
+    )
     sample_grid: int = Field(8, ge=1, le=32, description="rows and columns of such a grid")
 
 
 class SampleConfig(Section):
     """What is drawn from the published generator."""
 
-    count: int = Field(5000, ge=2)
-    batch_size: int = Field(250, ge=1)
+    count: int = Field(5000, ge=2, le=MOST_STEPS)
+    batch_size: int = Field(250, ge=1, le=65536)
     grid: int = Field(10, ge=1, le=64, description="rows and columns of the grid")
     interpolations: int = Field(8, ge=1, le=64, description="rows of the interpolation")
     interpolation_steps: int = Field(12, ge=2, le=64, description="columns of the interpolation")
@@ -353,14 +389,16 @@ class EvaluateConfig(Section):
     precision_images: int = Field(
         10_000,
         ge=200,
+        le=MOST_STEPS,
         description="at most so many samples, and training images, for precision and recall",
     )
-    kid_subsets: int = Field(100, ge=2)
-    kid_subset_size: int = Field(200, ge=2)
-    inception_splits: int = Field(10, ge=1)
+    kid_subsets: int = Field(100, ge=2, le=100_000)
+    kid_subset_size: int = Field(200, ge=2, le=100_000)
+    inception_splits: int = Field(10, ge=1, le=100_000)
     memorisation_images: int = Field(
         1000,
         ge=1,
+        le=MOST_STEPS,
         description="at most so many samples, and held-out examples, for the memorisation check",
     )
     nearest: int = Field(10, ge=1, le=32, description="samples in the figure of nearest images")
@@ -368,7 +406,10 @@ class EvaluateConfig(Section):
         0.01, gt=0, lt=1, description="share of the samples from which a class counts as covered"
     )
     neural_steps: int = Field(
-        0, ge=0, description="of each fresh discriminator of the neural divergences; 0: none"
+        0,
+        ge=0,
+        le=MOST_STEPS,
+        description="of each fresh discriminator of the neural divergences; 0: none",
     )
     neural_seeds: int = Field(
         3, ge=1, le=100, description="fresh discriminators a neural divergence"
@@ -383,5 +424,7 @@ class RuntimeConfig(Section):
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto: a GPU if there is one"
     )
     workers: int = Field(2, ge=0, le=256, description="processes that decode images; 0: none")
-    progress_every: int = Field(20, ge=1, description="steps between two updates of the bar")
+    progress_every: int = Field(
+        20, ge=1, le=MOST_STEPS, description="steps between two updates of the bar"
+    )
     checkpoint_seconds: float = Field(20.0, ge=0, description="between two checkpoints")

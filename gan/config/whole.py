@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from gan.config.parsing import Section
 from gan.config.sections import (
+    LARGEST_SEED,
     DataConfig,
     EvaluateConfig,
     JudgeConfig,
@@ -21,7 +22,7 @@ from gan.config.soundness import contradictions, mismatches, undefined, unsound,
 class Config(Section):
     """All of `params.yaml`."""
 
-    seed: int = Field(0, ge=0, le=2**31 - 1)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     data: DataConfig = DataConfig()
     judge: JudgeConfig = JudgeConfig()
     model: ModelConfig = ModelConfig()

@@ -6,6 +6,7 @@ split itself passes as a stream.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gan.config import EvaluateConfig
+from gan.data.limits import left_out
 from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.judges.images import Judge
@@ -25,7 +27,6 @@ from gan.pixels import Images
 from gan.runtime import stream_seed
 
 BLOCK = 8192  # images of a stream at once
-MIN_IMAGES = 20  # FD∞ fits a line to subsets down to a tenth
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Classes:
     sample_probabilities: Tensor  # [N, K]
     test_probabilities: Tensor
     train_shares: Tensor  # [K], by the labels of the data
+    test_labels: Tensor  # [N] int64
 
     @property
     def sample_shares(self) -> Tensor:
@@ -58,6 +60,7 @@ class Measured:
     train_features: Tensor  # of a random part of the training split
     train_moments: Moments  # of all of it
     classes: Classes | None
+    left_out: Mapping[str, str]  # metrics that so few images do not allow, and why not
 
     def seed_of(self, stream: str) -> int:
         """The seed of one stream of random numbers of the evaluation."""
@@ -92,11 +95,8 @@ def measure(
         )
     train, test = prepared.images("train"), prepared.images("test")
     for name, images in (("samples", samples), ("training images", train), ("test images", test)):
-        if len(images) < max(MIN_IMAGES, config.neighbours + 1):
-            raise UserError(
-                f"there are {len(images)} {name}: an evaluation with evaluate.neighbours "
-                f"{config.neighbours} needs at least {max(MIN_IMAGES, config.neighbours + 1)}"
-            )
+        if not len(images):
+            raise UserError(f"there are no {name}: an evaluation needs some")
     # Metrics need float64, which Apple's devices lack.
     device = judge.device if judge.device.type == "cuda" else torch.device("cpu")
     rng = np.random.default_rng(stream_seed(seed, "evaluate training features"))
@@ -112,14 +112,20 @@ def measure(
             first, last = np.searchsorted(kept, [start, start + len(block)])
             parts.append(block[torch.from_numpy(kept[first:last] - start)])
             bar.update(len(block))
-    labels = prepared.labels("train")
+    labels, test_labels = prepared.labels("train"), prepared.labels("test")
     classes = None
-    if sample_probabilities is not None and test_probabilities is not None and labels is not None:
+    if (
+        sample_probabilities is not None
+        and test_probabilities is not None
+        and labels is not None
+        and test_labels is not None
+    ):
         classes = Classes(
             names=judge.label_names or [str(index) for index in range(judge.classes)],
             sample_probabilities=sample_probabilities,
             test_probabilities=test_probabilities,
             train_shares=class_shares(torch.from_numpy(labels), judge.classes),
+            test_labels=torch.from_numpy(np.array(test_labels)),
         )
     # In random order, so that any first n of them are a random part too.
     train_features = torch.cat(parts)[torch.from_numpy(rng.permutation(len(kept)))]
@@ -136,6 +142,7 @@ def measure(
         train_features=train_features.to(device),
         train_moments=stream.finish(),
         classes=classes,
+        left_out=left_out(config, "images", samples=len(samples), train=len(train), test=len(test)),
     )
 
 

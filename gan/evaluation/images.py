@@ -10,6 +10,7 @@ Most of these metrics depend on how many images they see, some strongly. So each
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -19,11 +20,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gan.config import EvaluateConfig
+from gan.data.limits import in_words
 from gan.data.prepared import Prepared
 from gan.evaluation.features import Classes, Measured, measure
 from gan.evaluation.found import Evaluation, Table
 from gan.evaluation.neural_divergences import with_floor
-from gan.judges.images import Judge
+from gan.judges.images import Judge, doubt_about_classes
 from gan.metrics.as_json import as_json
 from gan.metrics.classes import entropy, kl_divergence, modes_covered
 from gan.metrics.frechet_distance import distance_at_count, distance_at_infinity, frechet_distance
@@ -50,6 +52,8 @@ FORMAT_VERSION = 1
 MAX_CHUNKS = 10
 NEAREST_SHOWN = 3
 
+_log = logging.getLogger(__name__)
+
 
 def evaluate(
     samples: Images,
@@ -63,7 +67,8 @@ def evaluate(
     """Judge `samples` against the training split of `prepared`.
 
     Runs where the judge is, if that is a CUDA device, else on the CPU. The same input gives the
-    same result on the same machine.
+    same result on the same machine. A metric that so few images do not allow is left out, and
+    `left_out` says why.
 
     Args:
         samples: uint8 `[N, C, H, W]`, drawn independently of each other.
@@ -74,30 +79,44 @@ def evaluate(
         progress: show a progress bar.
 
     Raises:
-        UserError: the judge was fitted on other data, shapes do not fit, or there are too few
-            images for what `config` asks.
+        UserError: the judge was fitted on other data, shapes do not fit, or there are no images.
     """
     measured = measure(samples, prepared, judge, config, seed, progress)
     classes = measured.classes
+    # Each by the first of its keys.
     parts: list[tuple[str, Callable[[], dict[str, Any]]]] = [
         ("fd", lambda: {"fd": _frechet(measured)}),
         ("kid", lambda: {"kid": _kernel(measured)}),
-        ("precision, recall, density, coverage", lambda: _balls(measured)),
+        ("precision", lambda: _balls(measured)),
         ("memorisation", lambda: {"memorisation": _memorisation(measured)}),
     ]
-    if classes is not None:
+    poor, missing = None, dict(measured.left_out)
+    if classes is None:
+        missing.pop("inception_score", None)
+    else:
         parts += [
-            ("inception score", lambda: {"inception_score": _inception(classes, config)}),
+            ("inception_score", lambda: {"inception_score": _inception(classes, config)}),
             ("classes", lambda: {"classes": _class_metrics(classes, config)}),
         ]
+        poor = doubt_about_classes(classes.test_probabilities, classes.test_labels)
     if config.neural_steps > 0:
-        parts.append(("neural divergences", lambda: {"neural_divergences": _neural(measured)}))
+        parts.append(("neural_divergences", lambda: {"neural_divergences": _neural(measured)}))
     found: dict[str, Any] = {}
-    with tqdm(parts, desc="metrics", unit="metric", disable=not progress) as bar:
+    possible = [part for part in parts if part[0] not in missing]
+    with tqdm(possible, desc="metrics", unit="metric", disable=not progress) as bar:
         for name, compute in bar:
             bar.set_postfix_str(name)
             found |= compute()
-    metrics = ImageMetrics(**found, protocol=_protocol(measured, judge))
+    for line in in_words(missing):
+        _log.warning("%s", line)
+    if poor is not None:
+        _log.warning("%s", poor)
+    metrics = ImageMetrics(
+        **found,
+        protocol=_protocol(measured, judge),
+        left_out=missing or None,
+        poor_judge=poor,
+    )
     shown = samples[: config.nearest]
     nearest = nearest_images(
         shown,
@@ -123,10 +142,12 @@ def evaluate(
 def _summary(metrics: ImageMetrics) -> str:
     fd, classes = metrics.fd, metrics.classes
     parts = [
-        f"Fréchet distance {fd.value:.2f} (real against real {fd.floor:.2f})",
-        f"precision {metrics.precision.value:.3f}",
-        f"recall {metrics.recall.value:.3f}",
+        "no Fréchet distance"
+        if fd is None
+        else f"Fréchet distance {fd.value:.2f} (real against real {fd.floor:.2f})"
     ]
+    for name, row in (("precision", metrics.precision), ("recall", metrics.recall)):
+        parts.append(f"no {name}" if row is None else f"{name} {row.value:.3f}")
     if classes is not None:
         parts.append(
             f"{classes.covered} of {classes.count} classes "
@@ -141,7 +162,9 @@ def _frechet(measured: Measured) -> Frechet:
     matched = distance_at_count(measured.sample_features, reference, count)
     return Frechet(
         value=frechet_distance(reference, moments(measured.sample_features)),
-        infinity=distance_at_infinity(
+        infinity=None
+        if "fd.infinity" in measured.left_out
+        else distance_at_infinity(
             measured.sample_features, reference, measured.seed_of("fd infinity")
         ),
         floor=floor.mean,

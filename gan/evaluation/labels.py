@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
+import torch
 
 from gan.config import EvaluateConfig
 from gan.data.meaning import label_alphabet, labels_of
 from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.evaluation.found import Evaluation
-from gan.judges.images import Judge
+from gan.judges.images import Judge, doubt_about_classes
 from gan.metrics.as_json import as_json
 from gan.metrics.predictions import confusion_matrix, error_rate
 from gan.metrics.records import ErrorRates, LabelMetrics, LabelProtocol
@@ -21,6 +24,8 @@ FORMAT_VERSION = 1
 SMALLEST = float(np.finfo(np.float32).tiny)
 # How far rounding may take a sum of probabilities from 1.
 TOLERANCE = 1e-3
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -65,6 +70,9 @@ def evaluate(
     exact = probabilities.astype(np.float64)
     own = exact[np.arange(len(labels)), labels]
     _, of_judge = judge.features_and_probabilities(prepared.images("test"))
+    poor = doubt_about_classes(of_judge, torch.from_numpy(labels))
+    if poor is not None:
+        _log.warning("%s", poor)
     most_frequent = np.bincount(labels_of(prepared, "train")).argmax()
     confusion = confusion_matrix(labels, probabilities.argmax(1), len(names))
     counts = confusion.sum(1)
@@ -87,6 +95,7 @@ def evaluate(
             judge_checksum=judge.checksum,
             data_checksum=judge.data_checksum,
         ),
+        poor_judge=poor,
     )
     predicted = probabilities.argmax(1)
     table = {

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gan.config import ModelConfig
+from gan.data.limits import FEWEST_FOR_NEURAL as MIN_EXAMPLES
 from gan.errors import UserError
 from gan.game.penalties import interpolate, one_lipschitz, squared_slopes
 from gan.metrics.records import Scattered
@@ -42,7 +43,6 @@ GRADIENT_PENALTY = 10.0
 VALIDATION_SHARE = 0.25  # of the training half
 CHECKS = 20  # looks at the validation part, evenly spread over the steps
 EVALUATED = 1024  # samples that pass through a discriminator at once, with a slope to be kept
-MIN_EXAMPLES = 16
 
 
 class NeuralDivergence(NamedTuple):

@@ -6,6 +6,7 @@ many points drawn from the density itself.
 
 from __future__ import annotations
 
+import logging
 import statistics
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gan.config import EvaluateConfig
+from gan.data.limits import in_words, left_out
 from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.evaluation.found import Evaluation, Table
@@ -29,6 +31,8 @@ from gan.toys import Toy
 # Raised when a name or the meaning of a value changes.
 FORMAT_VERSION = 1
 FLOOR_DRAWS = 5
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -74,10 +78,21 @@ def evaluate(
         )
         for name in found
     }
+    missing = left_out(
+        config,
+        "points",
+        samples=len(samples),
+        train=len(prepared.points("train")),
+        test=len(prepared.points("test")),
+    )
+    for line in in_words(missing):
+        _log.warning("%s", line)
+    neural = config.neural_steps > 0 and "neural_divergences" not in missing
     metrics = PointMetrics(
         **rows,
         modes=_modes(samples, toy, config),
-        neural_divergences=_neural(samples, draws, config, seed) if config.neural_steps else None,
+        neural_divergences=_neural(samples, draws, config, seed) if neural else None,
+        left_out=missing or None,
         protocol=PointProtocol(
             format=FORMAT_VERSION,
             seed=seed,

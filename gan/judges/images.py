@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -45,7 +46,13 @@ from gan.tensor_file import read_tensors, refuse, write_tensors
 WEIGHT_DECAY = 1e-2
 WARMUP = 0.1  # share of the steps in which the learning rate rises
 HISTORY_ROWS = 100
+# A judge that has come less than this share of the way from a guess to certainty is a poor one: on
+# its features there is little that samples could be like.
+POOR = 0.5
+MORE = "More images, judge.images_seen or judge.width may help"
 BATCH_SIZE = 512  # where nothing is learnt
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,8 @@ class JudgeReport:
 
     `test_loss` is a classifier's cross-entropy in nats, or an autoencoder's mean squared error with
     pixels in [−1, 1]. `explained_variance` is an autoencoder's 1 − error / variance, where the
-    variance is the error of the test split's mean image.
+    variance is the error of the test split's mean image. `poor` says why little can be read from
+    what is measured in its features, where that is so: see `POOR`.
     """
 
     kind: str
@@ -64,6 +72,7 @@ class JudgeReport:
     images_seen: int
     parameters: int
     checksum: str
+    poor: str | None
     # Columns of equal length: step, loss, and a classifier's accuracy on augmented batches.
     history: dict[str, list[float]] = field(repr=False)
 
@@ -187,6 +196,8 @@ def make(
     """Fit a judge to `prepared`, write it to `path`, and report on it; raises as `fit_judge`."""
     judge, report = fit_judge(prepared, config, device=device)
     save_judge(judge, path)
+    if report.poor is not None:
+        _log.warning("%s", report.poor)
     return report.metrics()
 
 
@@ -244,11 +255,20 @@ def fit_judge(
         architecture, body, head, label_names=names, data_checksum=prepared.manifest.checksum
     )
     test_images, test_labels = prepared.images("test"), prepared.labels("test")
-    accuracy = explained = None
+    accuracy = explained = poor = None
     if test_labels is not None and names is not None:
-        loss, accuracy = _test_classifier(judge, test_images, test_labels)
+        target = torch.from_numpy(np.array(test_labels))
+        _, probabilities = judge.features_and_probabilities(test_images)
+        loss, accuracy = _test_classifier(probabilities, target)
+        poor = doubt_about_classes(probabilities, target)
     else:
         loss, explained = _test_autoencoder(network.eval(), test_images, device)
+        if explained < POOR:
+            poor = (
+                f"the judge is poor: it explains {explained:.0%} of the variance of held-out "
+                f"images, less than {POOR:.0%}; what is measured in its features means little. "
+                f"{MORE}"
+            )
     return judge, JudgeReport(
         kind=architecture.kind,
         test_loss=loss,
@@ -257,7 +277,27 @@ def fit_judge(
         images_seen=config.images_seen,
         parameters=sum(each.numel() for each in judge.parameters()),
         checksum=judge.checksum,
+        poor=poor,
         history=history,
+    )
+
+
+def doubt_about_classes(probabilities: Tensor, labels: Tensor) -> str | None:
+    """Why little can be read from a classifier's features, where that is so; else None.
+
+    Args:
+        probabilities: of held-out images, `[N, K]`.
+        labels: of these, int64 `[N]`.
+    """
+    count, right = len(labels), int((probabilities.argmax(1) == labels).sum())
+    guessed = int(labels.bincount().max())  # right by the most frequent class for all
+    enough = guessed + POOR * (count - guessed)
+    if right >= enough:
+        return None
+    return (
+        f"the judge is poor: it names the class of {right / count:.0%} of held-out images, where "
+        f"always the most frequent one is right for {guessed / count:.0%}, and "
+        f"{enough / count:.0%} would do; what is measured in its features means little. {MORE}"
     )
 
 
@@ -387,12 +427,8 @@ def _to_network(images: Images, device: torch.device) -> Tensor:
     return from_uint8(batch).contiguous(memory_format=torch.channels_last)
 
 
-def _test_classifier(
-    judge: Judge, images: Images, labels: npt.NDArray[np.int64]
-) -> tuple[float, float]:
+def _test_classifier(probabilities: Tensor, target: Tensor) -> tuple[float, float]:
     """Mean cross-entropy and accuracy."""
-    _, probabilities = judge.features_and_probabilities(images)
-    target = torch.from_numpy(np.array(labels))
     # log of a probability that underflowed would be −∞; the smallest normal fp32 stands for it.
     chosen = probabilities.gather(1, target[:, None]).clamp_min(torch.finfo(torch.float32).tiny)
     hits = probabilities.argmax(1) == target

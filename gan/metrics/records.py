@@ -50,7 +50,7 @@ class Frechet:
     """The Fréchet distance, see `gan.metrics.frechet_distance`."""
 
     value: float
-    infinity: float
+    infinity: float | None
     floor: float
     at_floor_count: float
     at_floor_count_deviation: float
@@ -133,17 +133,21 @@ class ImageProtocol:
 class ImageMetrics:
     """`metrics/evaluate.json` of images."""
 
-    fd: Frechet
-    kid: Scattered
-    precision: Matched
-    recall: Matched
-    density: Matched
-    coverage: Matched
     memorisation: ImageMemorisation
     protocol: ImageProtocol
+    fd: Frechet | None = field(default=None, metadata=LEFT_OUT)
+    kid: Scattered | None = field(default=None, metadata=LEFT_OUT)
+    precision: Matched | None = field(default=None, metadata=LEFT_OUT)
+    recall: Matched | None = field(default=None, metadata=LEFT_OUT)
+    density: Matched | None = field(default=None, metadata=LEFT_OUT)
+    coverage: Matched | None = field(default=None, metadata=LEFT_OUT)
     inception_score: Inception | None = field(default=None, metadata=LEFT_OUT)
     classes: ClassMetrics | None = field(default=None, metadata=LEFT_OUT)
     neural_divergences: Mapping[str, Scattered] | None = field(default=None, metadata=LEFT_OUT)
+    # Keys above to why they are not there, or null, see `gan.data.limits.left_out`.
+    left_out: Mapping[str, str] | None = field(default=None, metadata=LEFT_OUT)
+    # Why little can be read from what is measured in the judge's features.
+    poor_judge: str | None = field(default=None, metadata=LEFT_OUT)
 
 
 # --- points --------------------------------------------------------------------------------
@@ -186,6 +190,7 @@ class PointMetrics:
     protocol: PointProtocol
     modes: ModeMetrics | None = field(default=None, metadata=LEFT_OUT)
     neural_divergences: Mapping[str, Scattered] | None = field(default=None, metadata=LEFT_OUT)
+    left_out: Mapping[str, str] | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -347,3 +352,4 @@ class LabelMetrics:
     entropy: float
     classes: Mapping[str, float | None]
     protocol: LabelProtocol
+    poor_judge: str | None = field(default=None, metadata=LEFT_OUT)

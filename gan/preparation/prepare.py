@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
+from collections.abc import Callable
 
 import numpy as np
 from tqdm import tqdm
 
 from gan.config import DataConfig
+from gan.data.extent import Extent
 from gan.data.manifest import SPLITS, STORED, Manifest
 from gan.errors import DataError
 from gan.preparation.quantise import PaletteSample, quantised
@@ -29,6 +32,7 @@ def prepare(
     *,
     workers: int = 0,
     progress: bool = True,
+    check: Callable[[Extent], None] | None = None,
 ) -> Manifest:
     """Read the source that `config` asks for and write it to the folder `out`.
 
@@ -37,6 +41,8 @@ def prepare(
         out: folder of the prepared form; see `gan.data.prepared`.
         workers: processes that decode images; 0 decodes in this one. Does not change the result.
         progress: show a progress bar.
+        check: is asked whether data of this size will do, before anything is read and again before
+            anything takes its place; raises if not, see `gan.data.limits`.
 
     Returns:
         The manifest, as it stands in `out`.
@@ -47,8 +53,12 @@ def prepare(
         UserError: `out` cannot be written, or a package is missing; nothing is written.
     """
     source = _open(config, workers, progress)
+    if check is not None:
+        most = sys.maxsize if source.total is None else source.total
+        check(_extent(source, most, most, complete=False))
     failures = _Failures(config)
     stored = STORED[source.kind]
+    classes = _Classes(source.label_names)
     with (
         contextlib.closing(source.batches) as batches,
         PreparedWriter(
@@ -64,13 +74,22 @@ def prepare(
     ):
         for batch in batches:
             _append(writer, batch)
+            classes.add(batch)
             failures.add(batch.failures)
             for failure in batch.failures:
                 writer.skip(failure.name)
             bar.update(len(batch.examples) + len(batch.failures))
         failures.finish()
         _check_counts(config, writer, stored.noun)
+        if check is not None:
+            extent = _extent(source, writer.count("train"), writer.count("test"), complete=True)
+            check(extent._replace(only_held_out=classes.only_held_out()))
     return writer.manifest
+
+
+def _extent(source: Source, train: int, test: int, *, complete: bool) -> Extent:
+    classes = len(source.label_names or ())
+    return Extent(source.kind, source.shape, train, test, classes, complete=complete)
 
 
 def _open(config: DataConfig, workers: int, progress: bool) -> Source:
@@ -128,6 +147,31 @@ class _Failures:
                 f"Repair or remove {'them' if several else 'it'}, or set data.on_error to skip"
             )
         _log.warning("%s %s skipped:\n%s", counted, "were" if several else "was", listing)
+
+
+class _Classes:
+    """How many examples of each class either split has."""
+
+    def __init__(self, names: tuple[str, ...] | None) -> None:
+        self._names = names or ()
+        self._counts = {split: np.zeros(len(self._names), np.int64) for split in SPLITS}
+
+    def add(self, batch: Batch) -> None:
+        if batch.labels is None:
+            return
+        for split, counts in self._counts.items():
+            chosen = batch.labels[batch.in_test == (split == "test")]
+            counts += np.bincount(chosen, minlength=len(counts))
+
+    def only_held_out(self) -> dict[str, int]:
+        """Classes with examples to test with and none to train with, and how many."""
+        return {
+            name: int(test)
+            for name, train, test in zip(
+                self._names, self._counts["train"], self._counts["test"], strict=True
+            )
+            if test and not train
+        }
 
 
 def _append(writer: PreparedWriter, batch: Batch) -> None:

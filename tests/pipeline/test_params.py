@@ -36,8 +36,40 @@ def test_a_file_that_is_not_parameters_is_named(tmp_path: Path, text: str, messa
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"nothing.yaml cannot be read"):
+    with pytest.raises(ConfigError, match=r"cannot read .*nothing.yaml: No such file"):
         read_config(tmp_path / "nothing.yaml")
+
+
+@pytest.mark.parametrize(
+    ("path", "out"),
+    [
+        (".", "data/prepared"),
+        ("data", "data/prepared"),
+        ("data/prepared/train.npy", "data/prepared"),
+        ("raw/../results", "results"),
+        ("models", "models"),
+        ("metrics/x", "metrics"),
+    ],
+)
+def test_data_among_what_the_stages_write_are_refused(
+    tmp_path: Path, monkeypatch, path: str, out: str
+):
+    monkeypatch.chdir(tmp_path)
+    for each in (path, str(tmp_path / path)):
+        Path("params.yaml").write_text(f"data: {{path: '{each}'}}\n")
+        with pytest.raises(ConfigError) as caught:
+            read_config()
+        assert str(caught.value) == (
+            f"params.yaml: data.path is {each}, where the stages themselves write ({out}): "
+            "expected a folder, an archive or a file of data alone, data/raw for example"
+        )
+    for path in ("data/raw", "..", "database", str(tmp_path / "photos")):
+        Path("params.yaml").write_text(f"data: {{path: '{path}'}}\n")
+        if path == "..":  # what is around the project holds it as well
+            with pytest.raises(ConfigError, match=r"data\.path is \.\., where the stages"):
+                read_config()
+        else:
+            assert read_config().data.path == path
 
 
 @pytest.mark.parametrize(

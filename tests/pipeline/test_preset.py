@@ -179,13 +179,55 @@ def test_pairs_are_yaml_values(params: Path):
 
 
 @pytest.mark.parametrize(
+    "path",
+    ["/data/set #2", "/a: b", "null", "1e3", "yes", "[a", "'quoted'", "{x}", "a\nb", " /x ", "é‖"],
+)
+def test_paths_are_text_and_come_back_as_they_were_given(params: Path, path: str):
+    preset.apply(["digits"], [f"data.path={path}"], params)
+    assert read_config(params).data.path == path
+    assert preset.apply(["digits"], [f"data.path={path}"], params) == []
+
+
+def test_a_tilde_is_the_home_folder(params: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    preset.apply(["digits"], ["data.path=~/pictures"], params)
+    assert read_config(params).data.path == f"{tmp_path}/home/pictures"
+    preset.apply(["digits"], ["data.path=./~x"], params)
+    assert read_config(params).data.path == "./~x"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"seed: \xff\n", r"params.yaml is not UTF-8: byte 0xff in line 1"),
+        (b"- 1\n", r"params.yaml: expected a mapping of sections"),
+        (b"data: [1\n", r"params.yaml is not valid YAML: line 2"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_and_unchanged(params: Path, content: bytes, message: str):
+    params.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        preset.apply(["digits"], (), params)
+    assert params.read_bytes() == content
+
+
+@pytest.mark.parametrize(
     ("name", "pairs", "message"),
     [
         ("mnits", [], r"there is no preset 'mnits'; known: .*; did you mean mnist\?"),
         ("digits", ["train.steps"], "found 'train.steps', expected key=value"),
         ("digits", ["train.stpes=3"], r"train.stpes: unknown key; expected one of: steps"),
         ("digits", ["train.steps=many"], "train.steps: found 'many', expected a valid integer"),
-        ("digits", ["a=[1"], "is not a YAML value"),
+        ("digits", ["a=[1"], r"the value of a, '\[1', is not valid YAML: line 1, column 3"),
+        ("digits", ["a=" + "[" * 2000], "is nested more than 20 deep"),
+        ("digits", ["seed=2001-13-01"], "2001-13-01 looks like timestamp and is none"),
+        ("digits", ["data=3"], "data: found 3, expected a valid dictionary"),
+        ("digits", ["..=3"], "unknown key"),
+        ("digits", ["data.path=."], "data.path is ., where the stages themselves write"),
+        ("digits", ["data.path=~nobody_at_all/x"], "home"),
+        ("digits", ["data.path=a\udcffb"], r"data.path=a\\udcffb: the name is not UTF-8"),
+        ("digits", ["data.fit=null"], r"data.fit: found 'null', expected 'auto', 'pad' or"),
+        ("digits", ["runtime.device=3"], r"runtime.device: found '3', expected"),
         ("digits", ["seed.x=1"], "seed"),
     ],
 )

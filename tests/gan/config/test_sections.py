@@ -90,3 +90,23 @@ def test_symbols_that_cannot_be(values: dict[str, object], message: str):
 )
 def test_what_the_prepared_examples_will_be(values: dict[str, object], kind: str):
     assert DataConfig(**values).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("~/x", r"data.path is ~/x, and nothing here unfolds a ~: expected /.*/x"),
+        ("~nobody_at_all/x", r"expected \./~nobody_at_all/x"),
+        ("a\0b", r"data.path is a\\x00b: no file has a NUL in its name"),
+    ],
+)
+def test_paths_that_nobody_finds(path: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        parse(DataConfig, {"path": path}, "here")
+    assert DataConfig(path="./~x").path == "./~x"
+
+
+def test_a_history_may_be_coarser_than_the_run_and_no_more_than_memory_holds():
+    assert parse(Config, {"train": {"steps": 20, "record_every": 50}}, "here").train.steps == 20
+    with pytest.raises(ConfigError, match=r"record_every: found 10000000000, expected less than"):
+        parse(Config, {"train": {"record_every": 10**10}}, "here")

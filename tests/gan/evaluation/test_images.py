@@ -229,7 +229,7 @@ def test_the_judge_of_other_data_is_refused(labelled: Judged, unlabelled: Judged
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        (draw(19, 7)[0], "there are 19 samples: .* needs at least 20"),
+        (draw(0, 7)[0], "there are no samples: an evaluation needs some"),
         (draw(50, 7)[0][:, :, :7], "judge was fitted on"),
         (draw(50, 7)[0].astype(np.float32), "judge was fitted on"),
     ],
@@ -240,7 +240,84 @@ def test_samples_that_cannot_be_judged_are_refused(labelled: Judged, samples, me
         run(samples, labelled)
 
 
-def test_more_neighbours_than_test_images_are_refused(labelled: Judged):
-    config = CONFIG.model_copy(update={"neighbours": 90})
-    with pytest.raises(UserError, match=r"80 test images.* needs at least 91"):
-        run(draw(400, 7)[0], labelled, config)
+def test_what_so_few_images_do_not_allow_is_left_out_and_said(
+    labelled: Judged, honest: Evaluation, caplog
+):
+    config = CONFIG.model_copy(update={"neighbours": 90, "neural_steps": 10, "neural_seeds": 1})
+    found = run(draw(400, 7)[0], labelled, config)
+    why = "it takes 91 held-out images, and there are 80"
+    balls = ("precision", "recall", "density", "coverage")
+    assert found.metrics["left_out"] == dict.fromkeys(balls, why)
+    assert not set(balls) & set(found.metrics)
+    assert caplog.messages == [f"the evaluation leaves out {', '.join(balls)}: {why}"]
+    for name in ("fd", "kid", "inception_score", "memorisation"):
+        assert found.metrics[name] == honest.metrics[name]
+    assert set(found.metrics["neural_divergences"]) == {
+        "jensen_shannon", "reverse_kl", "wasserstein",
+    }  # fmt: skip
+    assert ", no precision, no recall, 3 of 3 classes" in found.summary
+    assert "left_out" not in honest.metrics
+
+
+@pytest.mark.parametrize(
+    ("samples", "left_out"),
+    [
+        (19, {"fd.infinity": "it takes 20 samples, and there are 19"}),
+        (
+            3,
+            {
+                "fd.infinity": "it takes 20 samples, and there are 3",
+                **dict.fromkeys(
+                    ("precision", "recall", "density", "coverage"),
+                    "it takes 4 samples, and there are 3",
+                ),
+                "inception_score": "it takes 4 samples, and there are 3",
+            },
+        ),
+    ],
+)
+def test_few_samples_are_measured_as_far_as_they_reach(
+    labelled: Judged, samples: int, left_out: dict[str, str]
+):
+    metrics = run(draw(samples, 7)[0], labelled).metrics
+    assert metrics["left_out"] == left_out
+    assert metrics["fd"]["infinity"] is None
+    assert metrics["fd"]["value"] > 0
+    assert metrics["classes"]["count"] == 3
+    assert ("precision" in metrics) == (samples == 19)
+    json.dumps(metrics, allow_nan=False)
+
+
+@pytest.mark.parametrize("test", [1, 2, 5])
+def test_hardly_any_held_out_images(tmp_path: Path, test: int):
+    with PreparedWriter(tmp_path, source="idx", shape=(1, 8, 8)) as writer:
+        writer.append("train", draw(12, 0)[0])
+        writer.append("test", draw(test, 1)[0])
+    prepared = open_prepared(tmp_path)
+    config = JudgeConfig(width=4, features=8, images_seen=50)
+    judge = fit_judge(prepared, config, device=torch.device("cpu"), progress=False)[0]
+    found = run(draw(30, 7)[0], (prepared, judge), CONFIG.model_copy(update={"neural_steps": 5}))
+    few = "and there is 1" if test == 1 else f"and there are {test}"
+    expected = {"neural_divergences": f"it takes 16 held-out images, {few}"}
+    if test < 4:
+        balls = ("precision", "recall", "density", "coverage")
+        expected |= dict.fromkeys(balls, f"it takes 4 held-out images, {few}")
+    if test < 2:
+        expected |= dict.fromkeys(("fd", "kid"), f"it takes 2 held-out images, {few}")
+        assert found.summary.startswith("no Fréchet distance")
+    assert found.metrics["left_out"] == expected
+    assert found.metrics["memorisation"]["copies"] == 0
+    json.dumps(found.metrics, allow_nan=False)
+
+
+def test_a_poor_judge_is_named(tmp_path: Path, caplog):
+    prepared = write(tmp_path, labelled=True)
+    config = JudgeConfig(width=4, features=8, images_seen=10, learning_rate=1e-6)
+    judge = fit_judge(prepared, config, device=torch.device("cpu"), progress=False)[0]
+    metrics = run(draw(30, 7)[0], (prepared, judge)).metrics
+    assert metrics["poor_judge"].startswith("the judge is poor: it names the class of ")
+    assert metrics["poor_judge"] in caplog.messages
+
+
+def test_a_good_judge_needs_no_word(honest: Evaluation):
+    assert "poor_judge" not in honest.metrics

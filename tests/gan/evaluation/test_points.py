@@ -142,3 +142,17 @@ def test_the_summary_names_modes_where_there_are_any(found: Callable[..., Evalua
 def test_samples_that_cannot_be_judged_are_refused(samples: np.ndarray, message: str, run: Run):
     with pytest.raises(UserError, match=message):
         run(samples, "ring")
+
+
+def test_neural_divergences_of_a_few_points_are_left_out_and_said(
+    prepared: dict[str, Prepared], caplog
+):
+    config = CONFIG.model_copy(update={"neural_steps": 5})
+    found = evaluate(
+        draw("ring", 15), prepared["ring"], make_toy("ring"), config, seed=0, progress=False
+    )
+    why = "it takes 16 samples, and there are 15"
+    assert found.metrics["left_out"] == {"neural_divergences": why}
+    assert "neural_divergences" not in found.metrics
+    assert caplog.messages == [f"the evaluation leaves out neural_divergences: {why}"]
+    assert found.metrics["jensen_shannon"]["value"] > 0

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from gan.config import DataConfig, JudgeConfig
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import DataError, StateError, TrainingError, UserError
-from gan.judges.images import Judge, fit_judge, load_judge, save_judge
+from gan.judges.images import Judge, doubt_about_classes, fit_judge, load_judge, make, save_judge
 from gan.judges.networks import shift_randomly
 from gan.preparation.prepare import prepare
 from gan.preparation.writer import PreparedWriter
@@ -113,6 +113,44 @@ def test_without_labels_it_is_an_autoencoder(unlabelled: Prepared, tmp_path: Pat
     loaded = load_judge(tmp_path / "judge.safetensors")
     images = unlabelled.images("test")
     assert torch.equal(loaded.features(images), judge.features(images))
+
+
+@pytest.mark.parametrize(
+    ("right", "poor"),
+    # Of 100 images 60 are of the most frequent class: half of the way from there is 80.
+    [(100, False), (80, False), (79, True), (60, True), (0, True)],
+)
+def test_a_classifier_is_poor_that_is_less_than_half_way_from_a_guess(right: int, poor: bool):
+    labels = torch.tensor([0] * 60 + [1] * 25 + [2] * 15)
+    named = torch.where(torch.arange(100) < right, labels, (labels + 1) % 3)
+    said = doubt_about_classes(torch.eye(3)[named], labels)
+    if not poor:
+        assert said is None
+    else:
+        assert said is not None
+        assert said.startswith(
+            f"the judge is poor: it names the class of {right}% of held-out images, where always "
+            "the most frequent one is right for 60%, and 80% would do; "
+        )
+
+
+def test_a_poor_judge_is_said_to_be_one(labelled: Prepared, unlabelled: Prepared, tmp_path, caplog):
+    config = SMALL.model_copy(update={"images_seen": 1, "learning_rate": 1e-6})
+    for prepared, words in ((labelled, "names the class"), (unlabelled, "explains ")):
+        caplog.clear()
+        metrics = make(prepared, config, tmp_path / "judge.safetensors", CPU)
+        assert metrics["poor"].startswith(f"the judge is poor: it {words}")
+        assert caplog.messages == [metrics["poor"]]
+
+
+def test_a_judge_that_will_do_has_no_such_key(labelled: Prepared, tmp_path: Path, caplog):
+    config = SMALL.model_copy(update={"images_seen": 2000})
+    metrics = make(labelled, config, tmp_path / "judge.safetensors", CPU)
+    assert metrics["test_accuracy"] > 0.9
+    assert set(metrics) == {
+        "checksum", "images_seen", "kind", "parameters", "test_accuracy", "test_loss",
+    }  # fmt: skip
+    assert not caplog.messages
 
 
 def test_labels_of_a_single_class_say_nothing_and_are_not_used(tmp_path: Path):

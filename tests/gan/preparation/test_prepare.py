@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from gan.config import DataConfig
+from gan.data.extent import Extent, extent_of
 from gan.data.manifest import SPLITS
 from gan.data.prepared import open_prepared
 from gan.errors import DataError
@@ -266,3 +267,41 @@ class TestSymbols:
         symbols = open_prepared(tmp_path / "symbols").symbols("train")
         images = open_prepared(tmp_path / "images").images("train")
         np.testing.assert_array_equal(symbols, images[:, 0] > 127)
+
+
+def folders(root: Path, **counts: int) -> Path:
+    """Images of noise in folders of these names, `__` for what is below."""
+    rng = np.random.default_rng(0)
+    for name, count in counts.items():
+        folder = root / name.replace("__", "/")
+        folder.mkdir(parents=True)
+        for index in range(count):
+            image = Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8))
+            image.save(folder / f"{index}.png")
+    return root
+
+
+def test_a_check_sees_the_counts_before_anything_takes_its_place(tmp_path: Path) -> None:
+    source = folders(tmp_path / "set", train__a=3, train__b=2, test__a=1, test__c=4)
+    config = DataConfig(name="images", path=str(source), size=8)
+    seen = []
+    prepare(config, tmp_path / "out", progress=False, check=seen.append)
+    before, after = seen
+    assert before == Extent("images", (1, 8, 8), train=10, test=10, classes=3, complete=False)
+    assert after == Extent("images", (1, 8, 8), 5, 5, 3, only_held_out={"c": 4})
+    opened = open_prepared(tmp_path / "out").manifest
+    assert extent_of(opened) == after._replace(only_held_out={})
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_what_a_check_refuses_is_not_written(tmp_path: Path, complete: bool) -> None:
+    prepare(DataConfig(), tmp_path, progress=False)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def refuse(extent: Extent) -> None:
+        if extent.complete == complete:
+            raise DataError("too few")
+
+    with pytest.raises(DataError, match="too few"):
+        prepare(DataConfig(size=8), tmp_path, progress=False, check=refuse)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
