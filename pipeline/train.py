@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +21,14 @@ from gan.training.history import write_csv
 from gan.training.snapshots import optimum, snapshot_path, snapshot_steps
 from gan.training.state import DEFAULT_ROOT, RunState, hold
 from pipeline.params import STOPPED, run_stage
-from pipeline.paths import GENERATOR, PREPARED, SNAPSHOTS, TRAIN_METRICS, TRAINING
+from pipeline.paths import (
+    GENERATOR,
+    PREPARED,
+    SNAPSHOTS,
+    TRAIN_METRICS,
+    TRAINING,
+    main_checkout,
+)
 
 
 def main(config: Config) -> None:
@@ -64,13 +70,11 @@ def main(config: Config) -> None:
 
 
 def state_root() -> Path:
-    """The folder of training states, at the root of the main repository.
+    """The folder of training states, in the checkout itself.
 
-    DVC works in a copy below `.dvc/tmp/exps` for `dvc exp run --temp`, which it throws away when
-    the run fails; the states stay outside it, where the next run finds them.
+    A copy of it DVC throws away when the run fails; the states stay where the next run finds them.
     """
-    root = os.environ.get("DVC_ROOT", ".").partition("/.dvc/tmp/exps/")[0]
-    return Path(root) / DEFAULT_ROOT
+    return main_checkout() / DEFAULT_ROOT
 
 
 def _publish(trainer: Trainer, state: RunState, provenance: dict[str, object]) -> None:
