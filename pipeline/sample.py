@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -12,10 +14,12 @@ from gan.data.meaning import label_alphabet
 from gan.errors import DataError
 from gan.files import atomic_write
 from gan.generators import generate, load_generator, predict
-from gan.generators.samples_file import write_samples
+from gan.generators.lines import write_lines
+from gan.generators.samples_file import read_samples, write_samples
 from gan.generators.sampling import generate_between
 from gan.models.base import Generator
 from gan.runtime import pick_device, stream_seed
+from gan.symbols import Characters
 from pipeline.params import run_stage
 from pipeline.paths import GENERATOR, PREPARED, SAMPLES
 
@@ -23,8 +27,10 @@ from pipeline.paths import GENERATOR, PREPARED, SAMPLES
 def main(config: Config) -> None:
     """Write `results/samples`: the samples, and some between pairs of latent vectors.
 
-    Of a classifier the samples are what it gives for the test images.
+    Of a classifier the samples are what it gives for the test images. Texts are also in
+    `samples.txt`, to be read.
     """
+    (SAMPLES / "samples.txt").unlink(missing_ok=True)  # of another run, when DVC is not around
     generator = load_generator(GENERATOR, pick_device(config.runtime.device))
     prepared = open_prepared(PREPARED)
     if generator.kind == "labels":
@@ -39,11 +45,20 @@ def main(config: Config) -> None:
     seed = stream_seed(config.seed, "symbols of samples")
     batches = generate(generator, latent, sample.batch_size, seed)
     write_samples(SAMPLES, generator.kind, (sample.count, *generator.shape), batches)
+    if isinstance(generator.alphabet, Characters):
+        texts = _texts(generator.alphabet, sample.batch_size)
+        write_lines(texts, SAMPLES / "samples.txt")
     start, end = generator.draw_latent(2 * sample.interpolations, rng).chunk(2)
     seed = stream_seed(config.seed, "symbols of interpolation")
     between = generate_between(generator, start, end, sample.interpolation_steps, seed)
     with atomic_write(SAMPLES / "interpolation.npy") as file:
         np.save(file, between, allow_pickle=False)
+
+
+def _texts(alphabet: Characters, batch: int) -> Iterator[str]:
+    samples = read_samples(SAMPLES).array
+    for start in range(0, len(samples), batch):
+        yield from alphabet.decode(np.asarray(samples[start : start + batch]))
 
 
 def _classify(classifier: Generator, prepared: Prepared, batch: int) -> npt.NDArray[np.float32]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import shutil
 import sys
 from dataclasses import asdict
@@ -30,7 +29,14 @@ from gan.training.snapshots import (
 )
 from gan.training.state import DEFAULT_ROOT, RunState, hold
 from pipeline.params import STOPPED, run_stage
-from pipeline.paths import GENERATOR, PREPARED, SNAPSHOTS, TRAIN_METRICS, TRAINING
+from pipeline.paths import (
+    GENERATOR,
+    PREPARED,
+    SNAPSHOTS,
+    TRAIN_METRICS,
+    TRAINING,
+    main_checkout,
+)
 
 
 def main(config: Config) -> None:
@@ -82,13 +88,11 @@ def _watcher(state: RunState, prepared: Prepared, columns: int) -> Watcher | Non
 
 
 def state_root() -> Path:
-    """The folder of training states, at the root of the main repository.
+    """The folder of training states, in the checkout itself.
 
-    DVC works in a copy below `.dvc/tmp/exps` for `dvc exp run --temp`, which it throws away when
-    the run fails; the states stay outside it, where the next run finds them.
+    A copy of it DVC throws away when the run fails; the states stay where the next run finds them.
     """
-    root = os.environ.get("DVC_ROOT", ".").partition("/.dvc/tmp/exps/")[0]
-    return Path(root) / DEFAULT_ROOT
+    return main_checkout() / DEFAULT_ROOT
 
 
 def _publish(trainer: Trainer, state: RunState, provenance: dict[str, object]) -> None:

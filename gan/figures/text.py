@@ -1,4 +1,4 @@
-"""Texts to read and their n-grams to see: PNGs, and texts as lines of a file.
+"""Texts to read and their n-grams to see, as PNGs.
 
 As `gan.figures`: the same content gives the same bytes.
 """
@@ -18,12 +18,9 @@ from einops import rearrange
 from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.figures.canvas import COLOURS, PathLike, new_figure, plain, save_figure
-from gan.files import write_bytes
+from gan.generators.lines import visible
 from gan.training.snapshots import Snapshot
 
-# What stands for characters that would break or hide a line.
-VISIBLE = {"\n": "↵", "\t": "→"}
-UNPRINTABLE = "·"
 # It comes with Matplotlib, so that a page looks alike on every machine.
 FONT = "DejaVu Sans Mono"
 FONT_SIZE = 8.0  # points
@@ -32,16 +29,6 @@ LINE_SPACING = 1.25
 LINE_HEIGHT = LINE_SPACING * FONT_SIZE / 72  # inches
 PAGE_WIDTH = 9.0  # inches that columns share
 GAP = 3  # characters between two columns
-
-
-def visible(text: str) -> str:
-    """`text` on one line: its line ends as ↵, tabs as →, what cannot be printed as ·."""
-    return "".join(VISIBLE.get(c, c if c.isprintable() else UNPRINTABLE) for c in text)
-
-
-def lines(texts: Sequence[str], path: PathLike) -> None:
-    """Write `texts` to a file of UTF-8, each on one line as `visible` has it."""
-    write_bytes(path, "".join(f"{visible(text)}\n" for text in texts).encode())
 
 
 def page(texts: Sequence[str], path: PathLike, *, title: str, group: int = 0) -> None:
@@ -144,10 +131,9 @@ def course(snapshots: Sequence[Snapshot], prepared: Prepared, folder: Path) -> N
 
 
 def grid(samples: npt.NDArray[Any], prepared: Prepared, folder: Path, columns: int) -> None:
-    """The first samples as a page, and all of them as lines of `samples.txt`."""
-    texts = prepared.characters.decode(np.asarray(samples))
-    lines(texts, folder / "samples.txt")
-    page(texts[: columns**2], folder / "grid.png", title="samples")
+    """The first samples as a page."""
+    texts = prepared.characters.decode(np.asarray(samples[: columns**2]))
+    page(texts, folder / "grid.png", title="samples")
 
 
 def between(path: npt.NDArray[Any], prepared: Prepared, folder: Path) -> None:

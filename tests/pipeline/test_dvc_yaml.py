@@ -18,7 +18,7 @@ STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 def test_every_stage_depends_on_its_code_and_on_no_source():
-    assert set(STAGES) == {"code", *code.STAGES}
+    assert set(STAGES) == {"code", "source", *code.STAGES}
     assert STAGES["code"]["deps"] == list(PACKAGES)
     for stage in code.STAGES:
         deps = STAGES[stage]["deps"]
@@ -111,15 +111,44 @@ def test_outs_are_the_pipelines_paths():
         str(getattr(paths, name))
         for name in (
             "PREPARED", "JUDGE", "GENERATOR", "TRAINING", "SAMPLES", "EVALUATION", "REPORT", "CODE",
-            "JUDGE_METRICS", "TRAIN_METRICS", "EVALUATE_METRICS",
+            "SOURCE", "JUDGE_METRICS", "TRAIN_METRICS", "EVALUATE_METRICS",
         )
     }  # fmt: skip
 
 
-def test_every_cached_out_is_ignored_by_git():
+def test_the_source_is_looked_at_wherever_it_was_not_and_before_anything_depends_on_it():
+    """In no cache, its out is missing in every copy of the checkout; and then the stage runs."""
+    stage = STAGES["source"]
+    assert stage["outs"] == [{str(paths.SOURCE): {"cache": False, "persist": True}}]
+    assert stage["params"] == ["data.path"]
+    assert "deps" not in stage
+    readers = [name for name in STAGES if "${data.path}" in STAGES[name].get("deps", [])]
+    assert readers == ["prepare"]
+    assert str(paths.SOURCE) in STAGES["prepare"]["deps"]
+
+
+def ignored_by_git(names: list[str]) -> list[str]:
+    given = "\n".join(names)
+    asked = subprocess.run(
+        ["git", "check-ignore", "--no-index", "--stdin"],
+        cwd=ROOT, input=given, capture_output=True, text=True,
+    )  # fmt: skip
+    if asked.returncode > 1:
+        pytest.skip("not a checkout of Git")
+    return asked.stdout.splitlines()
+
+
+def test_git_ignores_raw_data_but_not_what_dvc_says_of_them():
+    data = ["data/raw/photos/1.png", "data/raw/photos/.gitignore", "data/raw/faces.zip"]
+    about = ["data/raw/README.md", "data/raw/.gitignore", "data/raw/photos.dvc"]
+    assert ignored_by_git([*data, *about]) == data
+
+
+def test_every_out_but_the_metrics_is_ignored_by_git():
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     for stage in STAGES.values():
-        for out in stage.get("outs", []):
+        for each in stage.get("outs", []):
+            out = next(iter(each)) if isinstance(each, dict) else each
             assert any(f"/{out}".startswith(line) for line in ignored if line.startswith("/")), out
 
 

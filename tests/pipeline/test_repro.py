@@ -16,7 +16,8 @@ from benchmarks.kill_and_resume import OUTS, Workspace, differences
 # The tests share workspaces: with several workers `--dist loadfile` keeps them on one.
 pytestmark = pytest.mark.slow
 
-STAGES = ("code", "prepare", "judge", "train", "sample", "evaluate", "report")
+STAGES = ("code", "source", "prepare", "judge", "train", "sample", "evaluate", "report")
+OF_CODE = STAGES[2:]  # those that depend on the code they import
 AFTER_TRAINING = ["sample", "evaluate", "report"]
 STEPS, MORE_STEPS = 300, 350
 TINY = (
@@ -154,7 +155,8 @@ def test_everything_is_there_and_a_second_time_nothing_runs(own: Workspace):
             "metrics/train.json",
             "models/generator.safetensors",
             "models/judge.safetensors",
-            *(f"results/code/{stage}.json" for stage in STAGES[1:]),
+            *(f"results/code/{stage}.json" for stage in OF_CODE),
+            "results/source.json",
             "results/evaluation/classes.csv",
             "results/evaluation/shown.safetensors",
             *(f"results/report/{name}.png" for name in PICTURES),
@@ -198,10 +200,17 @@ def test_a_parameter_touches_the_stages_that_use_it(
     assert stale_after(edited, "params.yaml", lambda: put(edited, values)) == stages
 
 
+def test_another_path_is_looked_at_first(edited: Workspace):
+    def edit() -> None:
+        put(edited, {"data.path": "docs"})
+
+    assert stale_after(edited, "params.yaml", edit) == ["source", "prepare"]
+
+
 @pytest.mark.parametrize(
     ("module", "line", "stages"),
     [
-        ("gan/config/sections.py", "EDITED = 1", list(STAGES[1:])),
+        ("gan/config/sections.py", "EDITED = 1", list(OF_CODE)),
         ("gan/config/sections.py", "# edited", []),
         ("gan/preparation/sources/idx.py", "EDITED = 1", ["prepare"]),  # found by name
         ("gan/models/dcgan.py", "EDITED = 1", ["train", "sample", "evaluate", "report"]),
@@ -412,7 +421,7 @@ def test_a_temporary_experiment_shares_the_states(own: Workspace, longer: Worksp
     outs = own.digests()
     put(own, {"train.steps": MORE_STEPS})
     said = own.dvc("exp", "run", "--temp", "--name", "aside")
-    assert ran(said) == ["train", *AFTER_TRAINING]
+    assert ran(said) == ["source", "train", *AFTER_TRAINING]
     assert f"resumed at {STEPS}" in said
     assert own.digests() == outs  # the workspace is as it was
     assert newest_step(own) == MORE_STEPS

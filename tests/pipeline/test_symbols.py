@@ -108,7 +108,7 @@ def test_every_stage_runs_on_texts_and_twice_to_the_same_bytes(kind: str):
     assert (samples.dtype, samples.shape) == (np.uint8, (250, 12))
     alphabet = load_generator(paths.GENERATOR).alphabet
     assert isinstance(alphabet, Characters)
-    texts = (paths.REPORT / "samples.txt").read_text().split("\n")
+    texts = (paths.SAMPLES / "samples.txt").read_text().split("\n")
     assert texts.pop() == ""
     assert [text.replace("↵", "\n") for text in texts] == alphabet.decode(samples)
     pictures = {name for name in outs if name.endswith(".png")}

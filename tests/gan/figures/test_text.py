@@ -10,7 +10,7 @@ from gan.data import Prepared, open_prepared
 from gan.errors import UserError
 from gan.figures import of_kind
 from gan.figures import text as text_figures
-from gan.figures.text import divergences, lines, page, visible
+from gan.figures.text import divergences, page
 from gan.preparation.prepare import prepare
 from gan.training.snapshots import Snapshot
 
@@ -18,15 +18,6 @@ from gan.training.snapshots import Snapshot
 def ink(path: Path) -> np.ndarray:
     """Where a page is dark, bool `[H, W]`."""
     return np.asarray(Image.open(path).convert("L")) < 128
-
-
-def test_a_text_stays_on_its_line():
-    assert visible("a b\n\tc\r\x00\u2028ü") == "a b↵→c···ü"
-
-
-def test_texts_become_lines(tmp_path: Path):
-    lines(["a\nb", "", "naïve"], tmp_path / "texts.txt")
-    assert (tmp_path / "texts.txt").read_bytes().decode() == "a↵b\n\nnaïve\n"
 
 
 def test_a_page_holds_every_text_within_its_borders(tmp_path: Path):
@@ -132,7 +123,6 @@ def test_everything_there_is_to_draw_of_texts(prepared: Prepared, tmp_path: Path
     page(real, expected / "real.png", title="training texts")
     page(texts[:4], expected / "step.png", title="step 1,000")
     page(texts[:4], expected / "grid.png", title="samples")
-    lines(texts, expected / "samples.txt")
     title = "from one latent vector to another"
     page(texts, expected / "interpolation.png", title=title, group=4)
     divergences(rows(0.1), expected / "ngrams.png")

@@ -1,0 +1,24 @@
+"""Texts as lines of a file, for people to read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from gan.files import atomic_write
+
+# What stands for characters that would break or hide a line.
+VISIBLE = {"\n": "↵", "\t": "→"}
+UNPRINTABLE = "·"
+
+
+def visible(text: str) -> str:
+    """`text` on one line: its line ends as ↵, tabs as →, what cannot be printed as ·."""
+    return "".join(VISIBLE.get(c, c if c.isprintable() else UNPRINTABLE) for c in text)
+
+
+def write_lines(texts: Iterable[str], path: str | os.PathLike[str]) -> None:
+    """Write `texts`, as they come, to a file of UTF-8, each on one line as `visible` has it."""
+    with atomic_write(path) as file:
+        for text in texts:
+            file.write(f"{visible(text)}\n".encode())
