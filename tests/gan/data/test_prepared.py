@@ -78,7 +78,7 @@ class TestOpenRefuses:
     @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{", b"3"])
     def test_a_manifest_that_is_none(self, folder: Path, content: bytes) -> None:
         (folder / "manifest.json").write_bytes(content)
-        self.check(folder, "manifest.json", "not the manifest")
+        self.check(folder, "manifest.json", "damaged or foreign, expected the manifest")
 
     def change(self, folder: Path, **values: Any) -> None:
         manifest = json.loads((folder / "manifest.json").read_text())

@@ -53,7 +53,7 @@ def test_the_judge_of_other_data_or_of_images_is_refused(prepared: Prepared, tmp
     save_toy_judge(prepared, path)
     with pytest.raises(StateError, match=r"of points with the checksum .*run judge again"):
         load_toy_judge(path, "other")
-    with pytest.raises(StateError, match="not a judge that can be loaded"):
+    with pytest.raises(StateError, match="damaged or foreign, expected a judge of images"):
         load_judge(path)
     description = {"architecture": {"kind": "classifier"}, "data_checksum": "x"}
     write_tensors(

@@ -107,12 +107,12 @@ def test_the_judge_of_other_data_or_of_images_is_refused(prepared: Prepared, tmp
     save_text_judge(prepared, path, seed=0)
     with pytest.raises(StateError, match=r"of texts with the checksum .*run judge again"):
         load_text_judge(path, "other")
-    with pytest.raises(StateError, match="not a judge that can be loaded"):
+    with pytest.raises(StateError, match="damaged or foreign, expected a judge of images"):
         load_judge(path)
     tensors = {"a": torch.zeros(1)}
     for kind, message in (
         ("classifier", "found the kind 'classifier', expected 'n-grams'"),
-        ("n-grams", "damaged or foreign: 'words.train'"),
+        ("n-grams", "damaged or foreign, expected a judge of texts: KeyError: 'alphabet'"),
     ):
         description = {"architecture": {"kind": kind}, "data_checksum": "x"}
         write_tensors(path, tensors, kind=KIND, version=FORMAT_VERSION, description=description)
