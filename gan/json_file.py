@@ -35,7 +35,7 @@ def read_json(path: Path, expected: str, kind: type[UserError] = DataError) -> A
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The values of `text`; unlike `json.loads`, every number is finite and every key is there once.
+    """The values of `text`, where every number is finite and every key is there once.
 
     Raises:
         ValueError: it is no JSON, has a number that is not finite, or a key twice.

@@ -153,8 +153,8 @@ class Prepared:
                     digest.update(block)
             if digest.hexdigest() != array.sha256:
                 raise DataError(
-                    f"{shown(path)}: the content has the checksum {digest.hexdigest()}, but the manifest "
-                    f"says {shown(array.sha256)}; run prepare again"
+                    f"{shown(path)}: the content has the checksum {digest.hexdigest()}, but the "
+                    f"manifest says {shown(array.sha256)}; run prepare again"
                 )
 
 

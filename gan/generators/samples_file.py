@@ -93,8 +93,8 @@ def read_samples(folder: str | os.PathLike[str]) -> SampleFile:
     found = values.get("kind") if isinstance(values, dict) else None
     if found not in get_args(Kind):
         raise DataError(
-            f"{shown(about)} says kind {shown(found)}: expected one of {', '.join(get_args(Kind))}; "
-            "run sample again"
+            f"{shown(about)} says kind {shown(found)}: expected one of "
+            f"{', '.join(get_args(Kind))}; run sample again"
         )
     kind = cast(Kind, found)
     expected = f"samples of {kind}; run sample"
