@@ -88,7 +88,7 @@ def check_data(path: Path, of: str, found: object, data_checksum: str) -> None:
     if found != data_checksum:
         raise StateError(
             f"{shown(path)} is of {of} with the checksum {shown(found)}, but the prepared data has "
-            f"{data_checksum}: run judge again"
+            f"{shown(data_checksum)}: run judge again"
         )
 
 
