@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from gan.errors import StateError, reading, shown
+from gan.errors import ConfigError, StateError, reading, shown
 from gan.files import write_bytes
 from gan.json_file import parse_json
 
@@ -102,7 +102,7 @@ def check_weights(
         ),
     ]
     floating = {each.dtype for each in found.values() if each.is_floating_point()}
-    for name in sorted(found.keys() & expected.keys()):
+    for name in sorted(found.keys() & expected.keys()):  # known ones: they need no escapes
         one, other = found[name], expected[name]
         if one.shape != other.shape:
             problems.append(f"{name} has shape {list(one.shape)}, expected {list(other.shape)}")
@@ -121,6 +121,12 @@ def check_weights(
             problems.append(f"{name} holds a variance below zero")
     if problems:
         refuse(path, kind, "its weights are of no use: " + "; ".join(problems[:SHOWN_PROBLEMS]))
+
+
+def in_one_line(error: ConfigError) -> str:
+    """The errors of a configuration that stands in a file, of which they are one reason."""
+    lines = str(error).splitlines()
+    return "; ".join(shown(line.strip()) for line in lines[: 1 + SHOWN_PROBLEMS])
 
 
 def refuse(path: Path, kind: str, reason: str) -> NoReturn:

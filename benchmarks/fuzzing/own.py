@@ -350,8 +350,8 @@ _GENERATORS = (
 )
 READERS = (
     Reader("params.yaml", (_few_parameters, _few_parameters, _all_parameters), _read_params, 0.6),
-    Reader("preset", (_few_parameters,), _read_preset, 0.4),
-    Reader("key=value", (_pairs,), _read_pairs, 0.4),
+    Reader("preset", (_few_parameters,), _read_preset, 0.2),
+    Reader("key=value", (_pairs,), _read_pairs, 0.15),
     Reader(
         "prepared",
         (

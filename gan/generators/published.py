@@ -13,7 +13,7 @@ from gan.errors import ConfigError, StateError, reading, shown
 from gan.models import build_generator
 from gan.models.base import Generator
 from gan.symbols import Alphabet, alphabet_from_json
-from gan.tensor_file import check_weights, read_tensors, refuse, write_tensors
+from gan.tensor_file import check_weights, in_one_line, read_tensors, refuse, write_tensors
 
 # Raised when a file of the version before can no longer be read as it is.
 FORMAT_VERSION = 1
@@ -69,7 +69,7 @@ def load_generator(path: str | os.PathLike[str], device: torch.device | str = "c
             # By the same rules as what `params.yaml` asks for, before anything is built.
             model = parse(ModelConfig, description["model"], f"{shown(path)} (model)")
         except ConfigError as error:
-            refuse(path, KIND, f"its configuration is not understood: {error}")
+            refuse(path, KIND, f"its configuration is not understood: {in_one_line(error)}")
         with torch.device("meta"):
             generator = build_generator(model, _shape(description), _alphabet(description))
         provenance = description.get("provenance", {})

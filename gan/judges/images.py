@@ -48,7 +48,7 @@ from gan.judges.networks import (
 from gan.pixels import Images, from_uint8
 from gan.runtime import stream_seed
 from gan.schedules import learning_rate_factor, set_learning_rate, warmed_up
-from gan.tensor_file import check_weights, read_tensors, refuse, write_tensors
+from gan.tensor_file import check_weights, in_one_line, read_tensors, refuse, write_tensors
 
 WEIGHT_DECAY = 1e-2
 WARMUP = 0.1  # share of the steps in which the learning rate rises
@@ -302,7 +302,7 @@ def load_judge(path: str | os.PathLike[str], device: torch.device | str = "cpu")
             sizes = {key: getattr(architecture, key) for key in ("width", "features")}
             parse(JudgeConfig, sizes, f"{shown(path)} (judge)")
         except ConfigError as error:
-            refuse(path, KIND, f"its architecture is not understood: {error}")
+            refuse(path, KIND, f"its architecture is not understood: {in_one_line(error)}")
         with torch.device("meta"):
             body = build_body(architecture)
             head = build_head(architecture) if architecture.classes else None

@@ -97,7 +97,7 @@ def rewrite(path: Path, change) -> None:
         (lambda d, t: d.pop("version"), "damaged or foreign"),
         (lambda d, t: d["model"].update(generator_width=10**9), "generator_width: found 10{9}, "),
         (lambda d, t: d["model"].update(generator_width=-4), "generator_width: found -4, expected"),
-        (lambda d, t: d["model"].update(depth=10**6), "model.: 1 error\n  depth: found 10{6}, "),
+        (lambda d, t: d["model"].update(depth=10**6), "model.: 1 error; depth: found 10{6}, "),
         (
             lambda d, t: t.update({"dense.weight": t["dense.weight"].double()}),
             "has dtype torch.float.., expected one floating type for all",
