@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,6 +13,8 @@ from gan.files import open_plain
 
 # The largest this project writes is a manifest with the names of its classes.
 MOST_BYTES = 1 << 26
+# Far more than any file of this project is, and little enough for all that walks through values.
+MOST_DEEP = 100
 
 
 def read_json(path: Path, expected: str, kind: type[UserError] = DataError) -> Any:
@@ -38,12 +41,34 @@ def parse_json(text: str | bytes) -> Any:
     """The values of `text`, where every number is finite and every key is there once.
 
     Raises:
-        ValueError: it is no JSON, has a number that is not finite, or a key twice.
-        RecursionError: it is nested too deep.
+        ValueError: it is no JSON, has a number that is not finite, a key twice, or is nested more
+            than `MOST_DEEP`.
     """
-    return json.loads(
-        text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_each_key_once
-    )
+    try:
+        values = json.loads(
+            text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_each_key_once
+        )
+    except RecursionError:  # how deep that is differs between versions of Python
+        raise _too_deep() from None
+    inner: list[Any] = [values]
+    for _ in range(MOST_DEEP):
+        inner = [part for each in inner for part in _parts(each)]
+        if not inner:
+            return values
+    raise _too_deep()
+
+
+def _parts(values: Any) -> Iterable[Any]:
+    """What stands in an array or an object and has something in it."""
+    if isinstance(values, dict):
+        values = values.values()
+    elif not isinstance(values, list):
+        return ()
+    return [each for each in values if isinstance(each, list | dict)]
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"it is nested more than {MOST_DEEP} deep")
 
 
 def _refuse(constant: str) -> NoReturn:
