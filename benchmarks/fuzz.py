@@ -28,8 +28,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from benchmarks.fuzzing import own, sources
 from benchmarks.fuzzing.inputs import Files, Reader, changed, sound, write
 from benchmarks.fuzzing.limits import FAILURES, Limits, Outcome, attempt, outcomes
@@ -121,7 +119,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--write-smallest", type=Path, metavar="DIR")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # processes are forked
     chosen = [READERS[name] for name in options.reader or READERS]
     table: dict[str, Tried] = {}
     print(f"{'':18}" + "".join(f"{name:>10}" for name in (*COLUMNS, "a second")))

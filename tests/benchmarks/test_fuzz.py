@@ -2,10 +2,13 @@
 
 import csv
 import os
+import random
 import signal
 import struct
 import time
 import zipfile
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -80,12 +83,12 @@ def test_every_kind_of_failure_is_seen_and_the_others_go_on(fault: str, what: st
         if len((folder / "number").read_bytes()) > 4:
             FAULTS[fault]()
 
-    limits = Limits(seconds=0.2, waiting=1, megabytes=1024)
+    limits = Limits(seconds=0.2, waiting=1 if fault == "waiting" else 30, megabytes=1024)
     found = tried(made(read), 24, seed=0, limits=limits, jobs=2)
     assert found.counts.total() == 24
     assert found.counts["refused"] > 0
     assert found.counts["accepted"] > 0
-    failures = {key: value for key, value in found.failures.items()}
+    failures = dict(found.failures)
     assert {key[0] for key in failures} == {what}
     assert all(any(each in key[1] for each in detail.split("|")) for key in failures), failures
     assert sum(count for count, _ in failures.values()) == found.counts[what] > 0
@@ -118,8 +121,6 @@ def test_the_same_seed_gives_the_same_inputs_and_another_others(tmp_path: Path):
 
 def test_the_mutators_get_past_the_containers():
     """Of what each makes many are whole: the lengths and checksums are right."""
-    import random
-
     tensors = save({"a": torch.ones(4)}, {"fusedgan.x": '{"version": 1, "b": [1, 2]}'})
     whole = not_finite = 0
     for number in range(200):
@@ -132,8 +133,6 @@ def test_the_mutators_get_past_the_containers():
     assert whole > 60
     assert not_finite > 5
 
-    from io import BytesIO
-
     out = BytesIO()
     np.save(out, np.ones((2, 3), np.float32))
     texts = [npy(random.Random(number), out.getvalue()) for number in range(100)]
@@ -144,7 +143,8 @@ def test_the_mutators_get_past_the_containers():
     torch.save({"a": torch.ones(3)}, out)
     whole = 0
     for number in range(60):
-        with zipfile.ZipFile(BytesIO(checkpoint(random.Random(number), out.getvalue()))) as file:
+        changed_one = checkpoint(random.Random(number), out.getvalue())
+        with suppress(Exception), zipfile.ZipFile(BytesIO(changed_one)) as file:
             whole += file.testzip() is None
     assert whole > 40
 
@@ -152,8 +152,6 @@ def test_the_mutators_get_past_the_containers():
 @pytest.mark.parametrize("ending", [*BY_ENDING, ".bmp"])
 @pytest.mark.parametrize("content", [b"", b"x", bytes(600), b"\x89PNG\r\n\x1a\n", b"{}"])
 def test_a_mutator_takes_whatever_it_is_given(ending: str, content: bytes):
-    import random
-
     for number in range(20):
         assert isinstance(mutate(random.Random(number), f"a{ending}", content), bytes)
     assert isinstance(png(random.Random(0), content), bytes)
@@ -162,8 +160,8 @@ def test_a_mutator_takes_whatever_it_is_given(ending: str, content: bytes):
 
 def test_the_table_and_the_smallest_inputs_are_written(tmp_path: Path, capsys):
     status = main(
-        ["--inputs", "40", "--reader", "samples", "--reader", "metrics", "--jobs", "1"]
-        + ["--out", str(tmp_path / "f.csv"), "--write-smallest", str(tmp_path / "smallest")]
+        f"--inputs 40 --reader samples --reader metrics --jobs 1 --out {tmp_path / 'f.csv'} "
+        f"--write-smallest {tmp_path / 'smallest'}".split()
     )
     assert status == 0
     with (tmp_path / "f.csv").open(newline="") as file:
