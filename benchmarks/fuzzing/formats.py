@@ -447,7 +447,7 @@ def _known(name: str) -> Mutator:
 def mutate(rng: random.Random, name: str, content: bytes) -> bytes:
     """The content of the file `name` changed once, twice or three times, seldom more."""
     known = _known(name)
-    for _ in range(rng.choice((1, 1, 1, 2, 2, 3))):
+    for _ in range(rng.choice((1, 1, 1, 1, 2, 3))):
         try:
             content = (known if rng.random() < 0.7 else raw)(rng, content)
         except Exception:  # of what is no longer of the format: whatever it likes

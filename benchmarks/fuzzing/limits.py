@@ -154,6 +154,7 @@ def _work(
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
+    sys.stdout = sys.stderr = os.fdopen(null, "w")  # someone may keep what is written to them
     with folder.with_suffix(".trace").open("w") as trace:
         faulthandler.enable(trace)
         faulthandler.register(signal.SIGPROF, trace, chain=True)

@@ -84,7 +84,7 @@ class Prepared:
 
         The map is copy-on-write: what is written to it never reaches the file.
         """
-        dtype = STORED[self.manifest.kind].descriptor
+        dtype = np.dtype(self.manifest.dtype).newbyteorder("<").str
         path = self.folder / self.manifest.splits[split].array.file
         return _map(path, dtype, 1 + len(self.manifest.shape))
 

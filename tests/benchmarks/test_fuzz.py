@@ -22,7 +22,7 @@ from benchmarks.fuzzing.inputs import Reader, WrongError, changed, sound, write
 from benchmarks.fuzzing.limits import FAILURES, Limits
 from gan.errors import DataError
 
-SLICE = 160  # inputs a reader, relative to its share
+SLICE = 120  # inputs a reader, relative to its share
 
 
 @pytest.mark.parametrize("name", READERS)
