@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -188,9 +188,9 @@ def _read_generator(folder: Path) -> None:
 
 
 def _check_tensors(tensors: dict[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
+    for tensor in tensors.values():
         if not torch.isfinite(tensor).all():
-            raise WrongError(f"weights hold NaN or infinity, in {name} for example")
+            raise WrongError("weights hold NaN or infinity")
 
 
 def _network_judge(classes: int, folder: Path) -> None:
@@ -294,9 +294,13 @@ def _read_snapshot(folder: Path) -> None:
 # --- states, tables ----------------------------------------------------------------------------
 
 
-def _state(folder: Path) -> None:
+def _state(*steps: int) -> Callable[[Path], None]:
+    return functools.partial(_write_state, steps)
+
+
+def _write_state(steps: Sequence[int], folder: Path) -> None:
     with hold(folder, IDENTITY, {"data": "digits", "steps": 5}) as state:
-        for step in (3, 5):
+        for step in steps:
             content = {"weights": {"w": torch.ones(2, 3)}, "rows": [[1.0, 2.0]], "step": step}
             state.save(step, content)
         state.finish(5)
@@ -306,6 +310,7 @@ def _read_checkpoints(folder: Path) -> None:
     with hold(folder, IDENTITY, {}) as state:
         _ = state.finished_at
         found = state.latest()
+        state.resume_point(10)
     if found is not None and not (type(found[0]) is int and isinstance(found[1], dict)):
         raise WrongError(f"a state is {type(found[0]).__name__}, {type(found[1]).__name__}")
 
@@ -377,8 +382,8 @@ READERS = (
     Reader("generator", _GENERATORS, _read_generator, 2.0),
     Reader("arrays", (_arrays,), _read_arrays),
     Reader("snapshot", (_snapshot,), _read_snapshot),
-    Reader("checkpoints", (_state,), _read_checkpoints),
-    Reader("states", (_state,), _read_states),
+    Reader("checkpoints", (_state(3, 5), _state(5), _state(5)), _read_checkpoints),
+    Reader("states", (_state(3, 5),), _read_states),
     Reader("history.csv", (_history,), _read_history, 0.5),
     Reader("metrics", (_metrics,), _read_metrics, 0.5),
 )
