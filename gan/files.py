@@ -103,6 +103,24 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+def open_plain(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a plain file for reading.
+
+    Raises:
+        OSError: it cannot be opened, or is none: a pipe for example, where reading would wait for
+            whoever writes to it.
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def _concerns_writing(error: OSError, *ours: Path | None) -> bool:
     """Whether an error inside the block is about our file, not about one that the caller reads."""
     # A failing write() carries no file name; a failing open() of another file names that file.

@@ -20,7 +20,7 @@ from gan.config import JudgeConfig
 from gan.data.manifest import SPLITS, Split
 from gan.data.prepared import Prepared
 from gan.errors import DataError
-from gan.judges.file import FORMAT_VERSION, KIND, checksum, read_judge
+from gan.judges.file import FORMAT_VERSION, KIND, checksum, read_judge, tensor_of, whole
 from gan.metrics.as_json import Metrics, as_json
 from gan.metrics.ngrams import (
     BLOCK,
@@ -41,6 +41,8 @@ ARCHITECTURE = "n-grams"
 
 # Held-out texts whose n-grams are kept, at most: 6-grams of more would not fit a small file.
 MOST_TEXTS = 50_000
+# An n-gram is not seen more often than this: sums of counts stay whole numbers of 64 bits.
+MOST_COUNTED = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -169,20 +171,30 @@ def load_text_judge(path: str | os.PathLike[str], data_checksum: str) -> TextJud
 
 
 def _judge(description: dict[str, Any], tensors: dict[str, Tensor]) -> TextJudge:
+    alphabet = _characters(description["alphabet"])
     words: dict[Split, frozenset[str]] = {
-        split: _as_words(tensors[f"words.{split}"]) for split in SPLITS
+        split: _as_words(tensor_of(tensors, f"words.{split}", torch.uint8, 1)) for split in SPLITS
     }
     return TextJudge(
-        alphabet=_characters(description["alphabet"]),
-        length=int(description["length"]),
-        texts=int(description["texts"]),
-        held_out=tuple(
-            Ngrams(tensors[f"codes.{n}"].numpy(), tensors[f"counts.{n}"].numpy())
-            for n in range(1, MOST_SYMBOLS + 1)
-        ),
+        alphabet=alphabet,
+        length=whole(description, "length", 1),
+        texts=whole(description, "texts", 1),
+        held_out=tuple(_ngrams(tensors, n, alphabet.size) for n in range(1, MOST_SYMBOLS + 1)),
         words=words,
         checksum=checksum(description, tensors),
     )
+
+
+def _ngrams(tensors: dict[str, Tensor], n: int, size: int) -> Ngrams:
+    codes = tensor_of(tensors, f"codes.{n}", torch.int64, 1).numpy()
+    counts = tensor_of(tensors, f"counts.{n}", torch.int64, 1).numpy()
+    if len(codes) != len(counts):
+        raise ValueError(f"there are {len(codes)} {n}-grams, but {len(counts)} counts of them")
+    if len(codes) and not (codes[0] >= 0 and codes[-1] < size**n and (np.diff(codes) > 0).all()):
+        raise ValueError(f"the codes of {n}-grams do not rise from 0 to below {size}**{n}")
+    if len(counts) and not (counts.min() >= 1 and counts.max() < MOST_COUNTED):
+        raise ValueError(f"the counts of {n}-grams are not 1 to {MOST_COUNTED}")
+    return Ngrams(codes, counts)
 
 
 def _characters(values: Any) -> Characters:

@@ -21,7 +21,7 @@ from gan.metrics.as_json import as_json
 from gan.metrics.ngrams import count_ngrams
 from gan.preparation.prepare import prepare
 from gan.symbols import Characters
-from gan.tensor_file import write_tensors
+from gan.tensor_file import read_tensors, write_tensors
 
 
 @pytest.fixture
@@ -107,17 +107,53 @@ def test_the_judge_of_other_data_or_of_images_is_refused(prepared: Prepared, tmp
     save_text_judge(prepared, path, seed=0)
     with pytest.raises(StateError, match=r"of texts with the checksum .*run judge again"):
         load_text_judge(path, "other")
-    with pytest.raises(StateError, match="not a judge that can be loaded"):
+    with pytest.raises(StateError, match="damaged or foreign, expected a judge of images"):
         load_judge(path)
     tensors = {"a": torch.zeros(1)}
     for kind, message in (
         ("classifier", "found the kind 'classifier', expected 'n-grams'"),
-        ("n-grams", "damaged or foreign: 'words.train'"),
+        ("n-grams", "damaged or foreign, expected a judge of texts: KeyError: 'alphabet'"),
     ):
         description = {"architecture": {"kind": kind}, "data_checksum": "x"}
         write_tensors(path, tensors, kind=KIND, version=FORMAT_VERSION, description=description)
         with pytest.raises(StateError, match=message):
             load_text_judge(path, "x")
+
+
+@pytest.mark.parametrize(
+    ("description", "tensors", "message"),
+    [
+        ({"length": -1}, {}, "length is -1: expected a whole number 1 to"),
+        ({"texts": 2.5}, {}, "texts is 2.5: expected a whole number"),
+        ({"texts": True}, {}, "texts is True: expected a whole number"),
+        ({"alphabet": {"labels": ["a", "b"]}}, {}, "an alphabet of labels, expected characters"),
+        ({"alphabet": {"characters": "ab"}}, {}, r"codes of 1-grams .* below 2\*\*1"),
+        ({}, {"codes.2": torch.tensor([3, 1])}, "there are 2 2-grams, but 27 counts of them"),
+        ({}, {"codes.1": torch.arange(2), "counts.1": torch.tensor([1, 0])}, "counts of 1-grams"),
+        ({}, {"codes.1": torch.tensor([1, 0]), "counts.1": torch.ones(2).long()}, "do not rise"),
+        ({}, {"codes.1": torch.tensor([-1]), "counts.1": torch.tensor([1])}, "do not rise"),
+        ({}, {"codes.1": torch.tensor([0]), "counts.1": torch.tensor([2**62])}, "counts of 1-gra"),
+        ({}, {"codes.1": torch.zeros(1, 1).long()}, r"codes.1 is torch.int64 \[1, 1\]: expected"),
+        ({}, {"words.test": torch.tensor([255], dtype=torch.uint8)}, "UnicodeDecodeError"),
+        ({}, {"words.test": torch.zeros(3)}, "words.test is torch.float32"),
+    ],
+)
+def test_a_judge_that_does_not_agree_with_itself_is_refused(
+    prepared: Prepared, tmp_path: Path, description: dict, tensors: dict, message: str
+):
+    path = tmp_path / "judge.safetensors"
+    save_text_judge(prepared, path, seed=0)
+    sound, found = read_tensors(path, kind=KIND, version=FORMAT_VERSION, device="cpu")
+    sound.pop("version")
+    write_tensors(
+        path,
+        {**found, **tensors},
+        kind=KIND,
+        version=FORMAT_VERSION,
+        description={**sound, **description},
+    )
+    with pytest.raises(StateError, match=rf"judge.safetensors is damaged or foreign.*({message})"):
+        load_text_judge(path, prepared.manifest.checksum)
 
 
 def test_images_have_no_ngrams(tmp_path: Path):
