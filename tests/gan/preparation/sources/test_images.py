@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -31,6 +32,22 @@ def write(root: Path, files: dict[str, bytes]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
     return root
+
+
+def pack(path: Path, files: dict[str, bytes]) -> Path:
+    """An archive of the kind that the name says."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as packed:
+            for name, content in files.items():
+                packed.writestr(name, content)
+        return path
+    mode = "w:gz" if path.suffix == ".gz" else "w"
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
 
 
 def run(path: Path, out: Path, *, workers: int = 0, **settings: Any) -> Prepared:
@@ -135,10 +152,51 @@ class TestFolders:
         assert opened.manifest.label_names is None
         assert len(opened.images("test")) == 30
 
-    def test_three_splits_are_refused(self, tmp_path: Path) -> None:
-        files = {f"{name}/{i}.png": png(0) for name in ("train", "test", "val") for i in range(5)}
+    def test_validation_is_left_out_beside_a_test_split_and_it_is_said(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        opened = layout(tmp_path, "train/{}.png", "test/{}.png", "Val/{}.png")
+        assert len(opened.images("train")) == len(opened.images("test")) == 30
+        assert opened.manifest.passed_over == {"Val/": 30}
+        assert "30 images in the folder Val are left out" in caplog.text
+
+    @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+    def test_what_is_left_out_of_an_archive(self, tmp_path: Path, suffix: str) -> None:
+        folders = ("test", "train", "val")
+        files = {
+            f"{folder}/{label}/{i}.png": png(100 * place + i)
+            for place, folder in enumerate(folders)
+            for label in "ab"
+            for i in range(3)
+        }
+        opened = run(pack(tmp_path / f"a{suffix}", files), tmp_path / "out")
+        assert opened.images("test")[:, 0, 0, 0].tolist() == [0, 1, 2] * 2
+        assert opened.images("train")[:, 0, 0, 0].tolist() == [100, 101, 102] * 2
+        labels = opened.labels("train")
+        assert labels is not None
+        assert labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+    def test_training_and_testing(self, tmp_path: Path) -> None:
+        opened = layout(tmp_path, "mnist_png/training/7/{}.png", "mnist_png/testing/1/{}.png")
+        assert opened.manifest.label_names == ["1", "7"]
+        assert len(opened.images("test")) == 30
+
+    @pytest.mark.parametrize(
+        ("folders", "expected"),
+        [
+            (("train", "test", "extra"), "beside them extra/: expected nothing but images"),
+            (("train", "test", ""), r"beside them /?0\.png: expected nothing but images"),
+            (("train", "test", "testing"), "the folders test and testing, which mean the same"),
+            (("train", "Train", "val"), "the folders Train and train, which mean the same"),
+            (("train", "val", "valid"), "the folders val and valid, which mean the same"),
+        ],
+    )
+    def test_divisions_that_are_none(
+        self, tmp_path: Path, folders: tuple[str, ...], expected: str
+    ) -> None:
+        files = {f"{name}/{i}.png".lstrip("/"): png(0) for name in folders for i in range(3)}
         message = refused(write(tmp_path / "raw", files), tmp_path / "out")
-        assert "has the folders test, train, val: expected train and one other" in message
+        assert re.search(expected, message), message
 
     def test_train_among_other_labels_is_a_label(self, tmp_path: Path) -> None:
         opened = layout(tmp_path, "train/{}.png", "bus/{}.png")
@@ -160,7 +218,8 @@ class TestBadInput:
     def test_empty_but_for_the_readme(self, tmp_path: Path) -> None:
         root = write(tmp_path / "raw", {"README.md": b"Put your data here."})
         message = refused(root, tmp_path / "out")
-        assert f"data.path {root} holds no images: expected PNG, JPEG, WebP or BMP" in message
+        assert f"data.path {root} holds no images: expected PNG, JPEG, WebP, BMP" in message
+        assert message.endswith("; passed over: 1 .md")
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_stop_lists_all_by_name(
@@ -176,7 +235,9 @@ class TestBadInput:
         files[names[30]] = files[names[30]][:45]
         message = refused(write(tmp_path / "raw", files), tmp_path / "out", workers=workers)
         assert "2 images in" in message
-        assert f"{names[3]}: is not a PNG, JPEG, WebP or BMP image" in message
+        assert (
+            f"{names[3]}: is not a PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF or HEIC image" in message
+        )
         assert f"{names[30]}: " in message
 
     @pytest.mark.parametrize("workers", [0, 2])
@@ -226,11 +287,10 @@ class TestBadInput:
         message = refused(root, tmp_path / "out", on_error="skip")
         assert "no image of it can be used" in message
 
-    def test_image_bombs_by_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(decode, "MAX_PIXELS", 100)
-        root = write(tmp_path / "raw", {"a.png": png(1), "bomb.png": png(1, 11)})
-        message = refused(root, tmp_path / "out")
-        assert "bomb.png: has 11 x 11 pixels, more than the 100 that are read" in message
+    def test_image_bombs_by_name(self, tmp_path: Path) -> None:
+        root = write(tmp_path / "raw", {"a.png": png(1), "bomb.png": png(1, 129)})
+        message = refused(root, tmp_path / "out", max_pixels=128 * 128)
+        assert "bomb.png: has 129 x 129 pixels, more than the 16384 of data.max_pixels" in message
 
     @pytest.mark.parametrize("on_error", ["stop", "skip"])
     def test_pad_of_a_larger_image(self, tmp_path: Path, on_error: str) -> None:
@@ -260,7 +320,7 @@ class TestBadInput:
         with tarfile.open(tmp_path / "a.tar", "w") as tar:
             tar.add(tmp_path / "raw", ".")
         monkeypatch.setattr(archives, "_opened_tar", _truncating(archives._opened_tar))
-        with pytest.raises(DataError, match=r"a\.tar is damaged"):
+        with pytest.raises(DataError, match=r"a\.tar is damaged or foreign"):
             run(tmp_path / "a.tar", out)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
