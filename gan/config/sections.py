@@ -17,10 +17,10 @@ IMAGE_SIZES = (8, 16, 32, 64, 128)
 Betas = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Optimiser = Literal["adam", "adamw", "rmsprop"]
-# That zip files are made in, most of them by Windows: of western and central Europe, Greece,
+# Of names in zip files, most of them by Windows: of western and central Europe, Greece,
 # Russia, Israel, the Arab world, Thailand, Japan, China, Korea and Taiwan.
 CodePage = Literal[
-    "", "cp437", "cp850", "cp852", "cp1252", "cp1250", "cp737", "cp866", "cp1251", "cp862",
+    "", "utf-8", "cp437", "cp850", "cp852", "cp1252", "cp1250", "cp737", "cp866", "cp1251", "cp862",
     "cp1256", "cp874", "cp932", "gbk", "cp949", "big5",
 ]  # fmt: skip
 
@@ -57,7 +57,8 @@ class DataConfig(Section):
         "follow", description="what is done about links in a folder that lead out of it"
     )
     zip_names: CodePage = Field(
-        "", description="code page of names in a zip of images that are not UTF-8; empty: refused"
+        "",
+        description="code page of names in a zip of images that does not tell it; empty: refused",
     )
     max_pixels: int = Field(
         1 << 26,

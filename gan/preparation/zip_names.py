@@ -16,7 +16,8 @@ from gan.config.sections import CodePage
 
 CODE_PAGES = tuple(filter(None, get_args(CodePage)))
 # Of these the readings are shown when none is known.
-_SHOWN = ("cp850", "cp866", "cp932", "gbk", "cp949", "big5")
+_SHOWN = ("utf-8", "cp850", "cp866", "cp932", "gbk", "cp949", "big5")
+_UNIX = (3, 19)  # and macOS, by the numbers of systems in the format
 _UTF8_FLAG = 0x800
 _UNICODE_PATH = 0x7075
 
@@ -28,8 +29,9 @@ class UnknownCodePageError(Exception):
 def name_of(info: zipfile.ZipInfo, code_page: str = "") -> str:
     """The name of a member as its author saw it.
 
-    That is what the archive tells, by its flag or in the field that Info-ZIP adds; what is valid
-    UTF-8 without the flag is taken for that. All else is read as `code_page`.
+    That is what the archive tells, by its flag or in the field that Info-ZIP adds. All else is read
+    as `code_page`, or if that is empty as UTF-8 where the archive was made on Unix or a Mac. Of
+    Windows nobody can tell: two bytes that are 猫 in China are a valid è.
 
     Raises:
         UnknownCodePageError: it is none of these and `code_page` is empty, or the name is not
@@ -41,10 +43,10 @@ def name_of(info: zipfile.ZipInfo, code_page: str = "") -> str:
     raw = info.orig_filename.partition("\0")[0].encode("cp437")
     for found in _unicode_path(info, raw):
         return found
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        pass
+    if not code_page and info.create_system in _UNIX:
+        reading = _decoded(raw, "utf-8")
+        if reading is not None:
+            return reading
     if not code_page:
         readings = ", ".join(
             f"{page} '{reading}'" for page in _SHOWN if (reading := _decoded(raw, page)) is not None
