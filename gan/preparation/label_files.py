@@ -126,9 +126,10 @@ def _from_classes(path: Path, names: Sequence[str], aside: Mapping[str, bytes]) 
             )
         text = content.strip()
         if not (text.removeprefix(b"-").isdigit() and len(text) <= _MAX_CLASS_DIGITS):
+            found_text = shown(text[:200].decode(errors="backslashreplace")) or "nothing"
             raise DataError(
-                f"{shown(name)} of {shown(path)} holds {shown(content[:200])}: expected a whole "
-                "number, the class"
+                f"{shown(name)} of {shown(path)} holds {found_text}: expected a whole number, the "
+                "class"
             )
         found.append(int(text))
     return _indexed(str(path), found, str)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 import tarfile
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from PIL import Image
 from gan.config import DataConfig
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import DataError, UserError
-from gan.preparation import archives, decode
+from gan.preparation import archives, decode, formats
 from gan.preparation.prepare import prepare
 from gan.preparation.sources import images
 from gan.preparation.split import in_test
@@ -209,6 +211,164 @@ class TestFolders:
         except (OSError, UnicodeError):
             pytest.skip("the file system allows no such names")
         assert run(root, tmp_path / "out").manifest.label_names == ["caf\\udce9", "tea"]
+
+
+class TestTheSameImages:
+    """However they are packed and whatever lies around them, the same are held out."""
+
+    def held_out(self, path: Path, out: Path) -> list[int]:
+        return sorted(run(path, out).images("test")[:, 0, 0, 0].tolist())
+
+    @pytest.mark.parametrize("around", ["", "pets/", "a/b/pets/"])
+    def test_folder_and_archive(self, tmp_path: Path, files: dict[str, bytes], around: str) -> None:
+        expected = self.held_out(write(tmp_path / "raw", files), tmp_path / "out")
+        assert len(expected) == sum(in_test(name, 0.2) for name in files) > 0
+        packed = {f"{around}{name}": content for name, content in files.items()}
+        for path in (
+            write(tmp_path / "deeper", packed),
+            *(pack(tmp_path / f"a{suffix}", packed) for suffix in (".zip", ".tar", ".tar.gz")),
+        ):
+            assert self.held_out(path, tmp_path / "out") == expected, path
+
+    def test_letters_of_one_part_or_two(self, tmp_path: Path) -> None:
+        names = [f"{folder}/é{i}.png" for folder in ("a", "ü") for i in range(20)]
+        composed = {name: png(i) for i, name in enumerate(names)}
+        parted = {unicodedata.normalize("NFD", name): composed[name] for name in names}
+        assert parted.keys().isdisjoint(composed)
+        one = run(pack(tmp_path / "a.zip", composed), tmp_path / "one")
+        two = run(pack(tmp_path / "b.zip", parted), tmp_path / "two")
+        for split in ("train", "test"):
+            found = [
+                sorted(each.images(split)[:, 0, 0, 0].tolist())  # type: ignore[arg-type]
+                for each in (one, two)
+            ]
+            assert found[0] == found[1]
+        assert one.manifest.label_names == two.manifest.label_names == ["a", "ü"]
+
+    def test_links_instead_of_files(self, tmp_path: Path, files: dict[str, bytes]) -> None:
+        expected = run(write(tmp_path / "raw", files), tmp_path / "one").manifest
+        for name in files:
+            link = tmp_path / "links" / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(tmp_path / "raw" / name)
+        assert run(tmp_path / "links", tmp_path / "two").manifest == expected
+        message = refused(tmp_path / "links", tmp_path / "three", links="refuse")
+        assert "is a link that leads out of data.path" in message
+
+
+class TestLabelsBeside:
+    def labels(self, opened: Prepared) -> dict[int, str]:
+        """Label names by the values of images."""
+        found: dict[int, str] = {}
+        names = opened.manifest.label_names
+        assert names is not None
+        for split in ("train", "test"):
+            labels = opened.labels(split)  # type: ignore[arg-type]
+            assert labels is not None
+            values = opened.images(split)[:, 0, 0, 0].tolist()  # type: ignore[arg-type]
+            found.update(zip(values, (names[label] for label in labels), strict=True))
+        return found
+
+    @pytest.mark.parametrize("packed", ["", ".zip", ".tar", ".tar.gz"])
+    def test_in_folders_and_archives(self, tmp_path: Path, packed: str) -> None:
+        pictures = {f"{i // 10:05d}/img{i:08d}.png": png(i) for i in range(30)}
+        expected = {i: str(i % 3) for i in range(30)}
+        listed = json.dumps({"labels": [[name, i % 3] for i, name in enumerate(pictures)]})
+        table = "name,other,class\n" + "".join(
+            f"img{i:08d},x,{i % 3}\n" for i in reversed(range(30))
+        )
+        classes = {
+            f"{name.removesuffix('.png')}.cls": b"%d" % (i % 3) for i, name in enumerate(pictures)
+        }
+        settings = {"labels": "meta/t.csv", "label_column": "class"}
+        for place, (beside, options) in enumerate(
+            (
+                ({"dataset.json": listed.encode()}, {}),
+                (classes, {}),
+                ({"meta/t.csv": table.encode()}, settings),
+            )
+        ):
+            root = tmp_path / str(place)
+            files = dict(sorted({**pictures, **beside}.items()))
+            path = pack(root.with_suffix(packed), files) if packed else write(root, files)
+            opened = run(path, tmp_path / "out", **options)
+            assert self.labels(opened) == expected
+            assert opened.manifest.passed_over is None
+
+    def test_without_labels_in_dataset_json(self, tmp_path: Path) -> None:
+        files = {f"{i // 20}/{i}.png": png(i) for i in range(40)}
+        files["dataset.json"] = b'{"labels": null}'
+        opened = run(write(tmp_path / "raw", files), tmp_path / "out")
+        assert opened.manifest.label_names is None
+
+    def test_a_missing_table(self, tmp_path: Path, files: dict[str, bytes]) -> None:
+        message = refused(write(tmp_path / "raw", files), tmp_path / "out", labels="l.csv")
+        assert "data.labels l.csv is no file in data.path" in message
+
+    def test_of_what_is_left_out_nothing_is_asked(self, tmp_path: Path) -> None:
+        files = {
+            f"{folder}/{i}.png": png(i) for folder in ("train", "test", "val") for i in range(9)
+        }
+        rows = "".join(f"{folder}/{i},{i % 2}\n" for folder in ("train", "test") for i in range(9))
+        files["l.csv"] = f"file,label\n{rows}".encode()
+        opened = run(write(tmp_path / "raw", files), tmp_path / "out", labels="l.csv")
+        assert opened.manifest.label_names == ["0", "1"]
+        assert opened.manifest.passed_over == {"val/": 9}
+
+
+class TestPassedOver:
+    def test_counted_printed_and_in_the_manifest(
+        self,
+        tmp_path: Path,
+        files: dict[str, bytes],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(formats, "is_available", lambda name: name != "HEIF")
+        more = {f"cat/{i}.HEIC": b"" for i in range(6)} | {"dog/1.tga": b"", "dog/2.tga": b""}
+        out = tmp_path / "out"
+        opened = run(write(tmp_path / "raw", {**files, **more}), out)
+        assert opened.manifest.passed_over == {".heic": 6, ".tga": 2}
+        assert "raw: passed over: 6 .heic (install pillow-heif), 2 .tga" in caplog.text
+        stored = json.loads((out / "manifest.json").read_bytes())
+        assert stored["passed_over"] == {".heic": 6, ".tga": 2}
+
+    def test_nothing_says_nothing(
+        self, tmp_path: Path, files: dict[str, bytes], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        run(write(tmp_path / "raw", files), tmp_path / "out")
+        assert "passed_over" not in json.loads((tmp_path / "out/manifest.json").read_bytes())
+        assert caplog.text == ""
+
+    def test_symbols_say_it_too(self, tmp_path: Path, files: dict[str, bytes]) -> None:
+        root = write(tmp_path / "raw", {**files, "notes.txt": b""})
+        assert run(root, tmp_path / "out", levels=2).manifest.passed_over == {".txt": 1}
+
+    def test_every_ending_of_a_format(self, tmp_path: Path) -> None:
+        endings = ("jpg", "jpeg", "jpe", "jfif", "mpo", "JPG", "tif", "tiff", "gif", "bmp", "dib")
+        kinds = {"j": "JPEG", "m": "JPEG", "J": "JPEG", "t": "TIFF", "g": "GIF"}
+        files = {}
+        for place, ending in enumerate(endings):
+            for i in range(9):
+                file = io.BytesIO()
+                Image.new("L", (8, 8), 20 * place).save(file, kinds.get(ending[0], "BMP"))
+                files[f"{i}.{ending}"] = file.getvalue()
+        opened = run(write(tmp_path / "raw", files), tmp_path / "out")
+        found = [opened.images(split)[:, 0, 0, 0] for split in ("train", "test")]
+        assert sorted({int(value) for value in np.concatenate(found)}) == [
+            20 * place for place in range(len(endings))
+        ]
+        assert opened.manifest.passed_over is None
+
+
+def test_names_from_outside_are_shown_on_one_line(tmp_path: Path) -> None:
+    root = write(
+        tmp_path / "raw", {"a.png": png(1), "b\n\x1b[31mc.png": b"", "d" * 200 + ".png": b""}
+    )
+    message = refused(root, tmp_path / "out")
+    assert "  b\\n\\x1b[31mc.png: is not a" in message
+    assert len(message.splitlines()) == 4
+    assert max(map(len, message.splitlines())) < 300
 
 
 class TestBadInput:
