@@ -92,11 +92,12 @@ def folder_labels(path: Path, names: Sequence[str], depth: int) -> Labels | None
         return None
     if len(folders) == 1:
         return None  # says nothing about any image
-    index = {folder: place for place, folder in enumerate(folders)}
+    # Two spellings of one name are one label.
+    names_of = tuple(dict.fromkeys(printable(folder) for folder in folders))
+    place = {name: at for at, name in enumerate(names_of)}
+    index = {folder: place[printable(folder)] for folder in folders}
     labels = (index[name.split("/", depth + 1)[depth]] for name in names)
-    return Labels(
-        tuple(printable(folder) for folder in folders), np.fromiter(labels, np.int64, len(names))
-    )
+    return Labels(names_of, np.fromiter(labels, np.int64, len(names)))
 
 
 def key_of(name: str, around: int) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from gan.config.sections import CodePage
+from gan.errors import shown
 
 CODE_PAGES = tuple(filter(None, get_args(CodePage)))
 # Of these the readings are shown when none is known.
@@ -49,7 +50,9 @@ def name_of(info: zipfile.ZipInfo, code_page: str = "") -> str:
             return reading
     if not code_page:
         readings = ", ".join(
-            f"{page} '{reading}'" for page in _SHOWN if (reading := _decoded(raw, page)) is not None
+            f"{page} '{shown(reading, 40)}'"
+            for page in _SHOWN
+            if (reading := _decoded(raw, page)) is not None
         )
         raise UnknownCodePageError(
             "has a name in a code page that the archive does not tell; it may be "
