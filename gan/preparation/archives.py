@@ -102,10 +102,12 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _open_zip(path: Path, sorter: Sorter, zip_names: str) -> Collection:
-    members: dict[str, zipfile.ZipInfo] = {}
+    # Of each its place in the directory and in the archive: all that is said there takes ten times
+    # the memory, and is read again with the contents.
+    members: dict[str, tuple[int, int]] = {}
     aside: dict[str, bytes] = {}
     with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
+        for place, info in enumerate(archive.infolist()):
             name = _checked_name(path, info.filename)
             kind = stat.S_IFMT(info.external_attr >> 16)
             # Zero where the archive was made on a system without Unix file types.
@@ -129,13 +131,17 @@ def _open_zip(path: Path, sorter: Sorter, zip_names: str) -> Collection:
             if is_aside:
                 aside[name] = _read_member(archive, info)
             else:
-                members[name] = info
+                members[name] = place, info.header_offset
     names = sorted(members)
 
     def read(places: Sequence[int]) -> Generator[Content, None, None]:
         with _reading(path), zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
             for place in places:
-                yield _read_or_tell(archive, members[names[place]])
+                at, offset = members[names[place]]
+                if at >= len(infos) or infos[at].header_offset != offset:
+                    raise EOFError("it was changed while it was read")
+                yield _read_or_tell(archive, infos[at])
 
     return Collection(names, read, aside, sorter.passed_over())
 

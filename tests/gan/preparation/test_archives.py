@@ -252,6 +252,15 @@ def test_a_tar_that_changes_while_it_is_read(tmp_path: Path) -> None:
         list(collection.contents())
 
 
+@pytest.mark.parametrize("names", [["c.png"], ["longer.png", "a.png", "b.png"]])
+def test_a_zip_that_changes_while_it_is_read(tmp_path: Path, names: list[str]) -> None:
+    path = make_zip(tmp_path / "a.zip", {"a.png": b"1", "b.png": b"2"})
+    collection = open_collection(path, SUFFIXES)
+    make_zip(path, dict.fromkeys(names, b"3"))
+    with pytest.raises(DataError, match=r"a\.zip is damaged or foreign.*: it was changed while"):
+        list(collection.contents())
+
+
 class TestFolders:
     def test_missing(self, tmp_path: Path) -> None:
         refused(tmp_path / "none", "none does not exist")
