@@ -9,14 +9,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from gan.errors import DataError, UserError, shown
 from gan.preparation import formats
 from gan.preparation.fit import DoesNotFitError, Fit, fit_image
 from gan.preparation.listing import Content, UnreadableError, load
 
-# As `data.max_pixels` has it: some 200 MB in RGB.
+# As `data.max_pixels` has it: some 270 MB in RGB, of which Pillow makes four bytes.
 MAX_PIXELS = 1 << 26
 
 # A JPEG is decoded at a fraction of its size if that leaves this many times the wanted one.
@@ -24,6 +24,8 @@ _REDUCING_GAP = 3
 # Decoding such a fraction may take a JPEG's coefficients as a whole, of this many times the pixels.
 _WHOLE_JPEG = 8
 
+# Of 16 bits, converted at once.
+_BLOCK_PIXELS = 1 << 20
 _JPEG = b"\xff\xd8\xff"
 # Of a TIFF: what 0 stands for.
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
@@ -214,11 +216,20 @@ def _to_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits to L, where Pillow would clip at 255."""
-    values = np.asarray(image).astype(np.uint32)
-    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # type: ignore[attr-defined]
-        values = 65535 - values
-    grey = ((values + 128) // 257).astype(np.uint8)  # 65535 = 257 × 255
+    levels = np.asarray(image)
+    inverted = (
+        isinstance(image, TiffImagePlugin.TiffImageFile)
+        and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    )
     transparent = image.info.get("transparency")
-    if transparent is not None:
-        grey[values == transparent] = 255
+    grey = np.empty(levels.shape, np.uint8)
+    rows = max(1, _BLOCK_PIXELS // levels.shape[1])
+    for top in range(0, len(levels), rows):
+        values = levels[top : top + rows].astype(np.uint32)
+        if inverted:
+            values = 65535 - values
+        part = (values + 128) // 257  # 65535 = 257 × 255
+        if transparent is not None:
+            part[values == transparent] = 255
+        grey[top : top + rows] = part
     return Image.fromarray(grey)

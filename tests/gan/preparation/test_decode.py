@@ -85,6 +85,12 @@ class TestModes:
         assert pixel(content, 1) == [expected]
         assert pixel(content, 3) == [expected] * 3
 
+    def test_16_bits_in_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        values = np.random.default_rng(0).integers(0, 65536, (8, 8), dtype=np.uint16)
+        monkeypatch.setattr(module, "_BLOCK_PIXELS", 24)
+        found = decode(encoded(Image.fromarray(values)), Form(8, 1, "pad"))
+        np.testing.assert_array_equal(found[0], np.round(values / 257).astype(np.uint8))
+
     def test_16_bit_rgb(self) -> None:
         assert pixel(png(16, 2, struct.pack(">3H", 0xFFFF, 0x8000, 0) * 8)) == [255, 128, 0]
 
