@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -54,6 +54,7 @@ class PreparedWriter:
         kind: StoredKind = "images",
         alphabet: Alphabet | None = None,
         toy: str | None = None,
+        passed_over: Mapping[str, int] | None = None,
     ) -> None:
         """Prepare to write.
 
@@ -66,12 +67,14 @@ class PreparedWriter:
             kind: what the examples are.
             alphabet: what symbols stand for, where examples are made of symbols.
             toy: name of the density of points.
+            passed_over: what was there and is no example, as the manifest has it.
         """
         self._folder = Path(folder)
         self._source = source
         self._kind = kind
         self._alphabet = alphabet
         self._toy = toy
+        self._passed_over = dict(passed_over or {})
         self._shape = tuple(int(length) for length in shape)
         self._label_names = None if label_names is None else list(label_names)
         self._arrays: dict[Split, _ArrayStream] = {}
@@ -210,6 +213,7 @@ class PreparedWriter:
                 }
                 for split in SPLITS
             },
+            **({"passed_over": self._passed_over} if self._passed_over else {}),
             "skipped": {"count": self._skipped, "names": self._skipped_names},
         }
         return Manifest.model_validate({**content, "checksum": manifest_checksum(content)})

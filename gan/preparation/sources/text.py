@@ -34,7 +34,7 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
     """
     path = Path(config.path)
     if path.is_dir():
-        names = open_collection(path, frozenset({".txt", ".gz"})).names
+        names = open_collection(path, frozenset({".txt", ".gz"}), links=config.links).names
         names = [name for name in names if name.lower().endswith(_SUFFIXES)]
         if not names:
             raise DataError(f"data.path {path} holds no text: expected .txt or .txt.gz files")
