@@ -38,7 +38,8 @@ def main(config: Config) -> None:
     # Of the symbols that are drawn from a discrete generator's distributions.
     seed = stream_seed(config.seed, "symbols of samples")
     batches = generate(generator, latent, sample.batch_size, seed)
-    write_samples(SAMPLES, generator.kind, (sample.count, *generator.shape), batches)
+    shape = (sample.count, *generator.shape)
+    write_samples(SAMPLES, generator.kind, shape, batches, alphabet=generator.alphabet)
     start, end = generator.draw_latent(2 * sample.interpolations, rng).chunk(2)
     seed = stream_seed(config.seed, "symbols of interpolation")
     between = generate_between(generator, start, end, sample.interpolation_steps, seed)

@@ -9,7 +9,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.figures.canvas import COLOURS, PathLike, new_figure, plain, save_figure
 from gan.files import write_bytes
+from gan.symbols import Symbols, symbol_dtype
 from gan.training.snapshots import Snapshot
 
 # What stands for characters that would break or hide a line.
@@ -135,7 +136,9 @@ def real(prepared: Prepared, folder: Path, columns: int) -> None:
 
 def moment(snapshot: Snapshot, prepared: Prepared, path: Path, columns: int) -> None:
     """Samples of a step as a page."""
-    texts = prepared.characters.decode(snapshot.samples.astype(np.uint8, copy=False))
+    alphabet = prepared.characters
+    symbols = snapshot.samples.astype(symbol_dtype(alphabet.size), copy=False)
+    texts = alphabet.decode(cast(Symbols, symbols))
     page(texts, path, title=f"step {snapshot.step:,}")
 
 

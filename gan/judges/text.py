@@ -25,6 +25,7 @@ from gan.metrics.as_json import Metrics, as_json
 from gan.metrics.ngrams import (
     BLOCK,
     MOST_SYMBOLS,
+    Codes,
     Ngrams,
     Texts,
     count_ngrams,
@@ -67,7 +68,7 @@ class TextJudge:
         """Jensen–Shannon divergence, nats, of n-grams of `texts` from held-out ones.
 
         Args:
-            texts: uint8 `[N, L]`.
+            texts: symbols `[N, L]`.
             longest: n is 1 to this.
         """
         return [
@@ -121,7 +122,7 @@ def save_text_judge(prepared: Prepared, path: str | os.PathLike[str], *, seed: i
         f"words.{split}": _as_tensor(found) for split, found in words.items()
     }
     for n, ngrams in enumerate(held_out, start=1):
-        tensors[f"codes.{n}"] = torch.from_numpy(ngrams.codes)
+        tensors[f"codes.{n}"] = _codes_as_tensor(ngrams.codes)
         tensors[f"counts.{n}"] = torch.from_numpy(ngrams.counts)
     description = {
         "architecture": {"kind": ARCHITECTURE, "longest": MOST_SYMBOLS},
@@ -177,7 +178,7 @@ def _judge(description: dict[str, Any], tensors: dict[str, Tensor]) -> TextJudge
         length=int(description["length"]),
         texts=int(description["texts"]),
         held_out=tuple(
-            Ngrams(tensors[f"codes.{n}"].numpy(), tensors[f"counts.{n}"].numpy())
+            Ngrams(_as_codes(tensors[f"codes.{n}"]), tensors[f"counts.{n}"].numpy())
             for n in range(1, MOST_SYMBOLS + 1)
         ),
         words=words,
@@ -203,6 +204,20 @@ def some_texts(texts: Texts, count: int, seed: int, stream: str) -> Texts:
 def _texts(symbols: Texts, alphabet: Characters) -> Iterator[str]:
     for start in range(0, len(symbols), BLOCK):
         yield from alphabet.decode(np.asarray(symbols[start : start + BLOCK]))
+
+
+def _codes_as_tensor(codes: Codes) -> Tensor:
+    """Numbers int64 `[K]`; bytes as uint8 `[K, 2n]`."""
+    if codes.dtype.kind == "S":
+        return torch.from_numpy(codes.view(np.uint8).reshape(len(codes), codes.itemsize))
+    return torch.from_numpy(codes)
+
+
+def _as_codes(tensor: Tensor) -> Codes:
+    codes = tensor.numpy()
+    if codes.ndim == 2:
+        return np.ascontiguousarray(codes).view(f"S{codes.shape[1]}")[:, 0]
+    return codes
 
 
 def _as_tensor(words: frozenset[str]) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan.config import DataConfig
-from gan.data.manifest import StoredKind
+from gan.data.manifest import StoredKind, WithoutSymbol
 from gan.pixels import Examples
 from gan.symbols import Alphabet
 
@@ -52,6 +52,8 @@ class Source:
     kind: StoredKind = "images"
     toy: str | None = None  # of points, which density they are drawn from
     alphabet: Alphabet | None = None  # where examples are made of symbols
+    without_symbol: WithoutSymbol | None = None  # of text, where some characters have none
+    if_few: str = ""  # what helps where a split gets no examples
 
 
 def open_source(config: DataConfig, workers: int = 0) -> Source:
