@@ -12,8 +12,8 @@ pytest.importorskip("triton")
 
 ROOT = Path(__file__).parents[3]
 
-# The widest and the narrowest tile, a tile of many, and a Bernoulli on each architecture; the whole table is
-# `python -m benchmarks.resources --only policy_gradient --check`.
+# The widest and the narrowest tile, a tile of many, and a Bernoulli on each architecture; the whole
+# table is `python -m benchmarks.resources --only policy_gradient --check`.
 COMPILE = """
 import json
 import triton

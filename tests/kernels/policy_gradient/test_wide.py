@@ -68,7 +68,6 @@ def test_stream_is_the_twins(shape, monkeypatch):
     logits = logits_of(shape)
     twins = sample_categorical(logits, 6, SEED, 3, impl="torch")
     assert twins.symbols.dtype == torch.int32
-    assert twins.symbols.max() > 255
     reference.poison(monkeypatch)
     ours = sample_categorical(logits, 6, SEED, 3, impl="triton")
     assert ours.symbols.dtype == torch.int32
@@ -165,7 +164,7 @@ def test_categories_second_and_other_strides(impl):
 @pytest.mark.parametrize("impl", reference.IMPLEMENTATIONS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize(
-    ("shape", "dim"), [((2, 3, 257), -1), ((3, 1, 600), -1), ((1, 300, 9), 1), ((1, 1, 3000), -1)]
+    ("shape", "dim"), [((2, 3, 257), -1), ((3, 1, 600), -1), ((2, 300, 5), 1), ((1, 1, 3000), -1)]
 )
 def test_gradient(impl, dtype, shape, dim, monkeypatch):
     logits = logits_of(shape).to(dtype)
