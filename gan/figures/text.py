@@ -18,6 +18,7 @@ from einops import rearrange
 from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.figures.canvas import COLOURS, PathLike, new_figure, plain, save_figure
+from gan.figures.glyphs import fonts_for
 from gan.files import write_bytes
 from gan.symbols import Symbols, symbol_dtype
 from gan.training.snapshots import Snapshot
@@ -25,8 +26,8 @@ from gan.training.snapshots import Snapshot
 # What stands for characters that would break or hide a line.
 VISIBLE = {"\n": "↵", "\t": "→"}
 UNPRINTABLE = "·"
-# It comes with Matplotlib, so that a page looks alike on every machine.
-FONT = "DejaVu Sans Mono"
+# All samples as text, beside the page of some.
+LINES = "samples.txt"
 FONT_SIZE = 8.0  # points
 CHARACTER_WIDTH = 0.602 * FONT_SIZE / 72  # inches
 LINE_SPACING = 1.25
@@ -48,6 +49,8 @@ def lines(texts: Sequence[str], path: PathLike) -> None:
 def page(texts: Sequence[str], path: PathLike, *, title: str, group: int = 0) -> None:
     """Write `texts` as a page, one a line, from top to bottom in as many columns as fit.
 
+    Characters that no installed font has (`gan.figures.glyphs`) are boxes, and the page says so.
+
     Args:
         texts: what is to be read.
         path: PNG to write.
@@ -64,7 +67,10 @@ def page(texts: Sequence[str], path: PathLike, *, title: str, group: int = 0) ->
         [visible(text) for text in texts[start : start + size]] + ([""] if group else [])
         for start in range(0, len(texts), size)
     ]
-    width = max(len(line) for block in blocks for line in block) + GAP
+    fonts = fonts_for(line for block in blocks for line in block)
+    width = max(fonts.width(line) for block in blocks for line in block) + GAP
+    if fonts.boxes:
+        title += f" (no font here has {fonts.boxes} of their characters: boxes; see {LINES})"
     across = min(len(blocks), max(1, int(PAGE_WIDTH / (width * CHARACTER_WIDTH))))
     down = math.ceil(len(blocks) / across)
     columns = [
@@ -80,7 +86,7 @@ def page(texts: Sequence[str], path: PathLike, *, title: str, group: int = 0) ->
             (0.1 + place * width * CHARACTER_WIDTH) / (page_width + 0.2),
             (height + 0.1) / (height + 0.5),
             "\n".join(column),
-            family=FONT,
+            family=fonts.families,
             size=FONT_SIZE,
             linespacing=LINE_SPACING,
             va="top",
@@ -88,8 +94,10 @@ def page(texts: Sequence[str], path: PathLike, *, title: str, group: int = 0) ->
         )
     figure.text(0.1 / (page_width + 0.2), 1 - 0.1 / (height + 0.5), title, size=9, va="top")
     with warnings.catch_warnings():
-        # A script that the font does not have is drawn as boxes.
+        # A script that the font does not have is drawn as boxes, and one that is written from
+        # right to left, or joined, letter by letter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
         save_figure(figure, path)
 
 
@@ -149,7 +157,7 @@ def course(snapshots: Sequence[Snapshot], prepared: Prepared, folder: Path) -> N
 def grid(samples: npt.NDArray[Any], prepared: Prepared, folder: Path, columns: int) -> None:
     """The first samples as a page, and all of them as lines of `samples.txt`."""
     texts = prepared.characters.decode(np.asarray(samples))
-    lines(texts, folder / "samples.txt")
+    lines(texts, folder / LINES)
     page(texts[: columns**2], folder / "grid.png", title="samples")
 
 
