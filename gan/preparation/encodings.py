@@ -15,6 +15,7 @@ SAMPLE_BYTES = 1 << 16
 # A tar says what it is behind the name of its first file.
 HEAD_BYTES = 512
 _TAR_MAGIC_AT = 257
+_BZIP2_BLOCK = b"1AY&SY"
 
 
 class Foreign(NamedTuple):
@@ -43,7 +44,6 @@ _MAGIC = (
                             f"{_UNPACK}; of a document, {_SAVE}")),
     (b"PK\x05\x06", Foreign("an empty zip archive", "give a file of text")),
     (b"\x1f\x8b", Foreign("gzip within gzip", "unpack it once")),
-    (b"BZh", Foreign("a bzip2 file", "unpack it with bunzip2")),
     (b"\xfd7zXZ\x00", Foreign("an xz file", "unpack it with unxz")),
     (b"\x28\xb5\x2f\xfd", Foreign("a zstd file", "unpack it with unzstd")),
     (b"7z\xbc\xaf\x27\x1c", Foreign("a 7z archive", _UNPACK)),
@@ -63,8 +63,11 @@ def byte_order_mark(head: bytes) -> str | None:
 
 def foreign_format(head: bytes) -> Foreign | None:
     """What a file beginning with `head` is, if that is known and not plain text."""
-    if head[_TAR_MAGIC_AT:].startswith(b"ustar"):
+    # Words that a text may have in these places too are no proof: its header has NUL bytes as well.
+    if head[_TAR_MAGIC_AT:].startswith(b"ustar") and 0 in head[:_TAR_MAGIC_AT]:
         return Foreign("a tar archive", _UNPACK)
+    if head.startswith(b"BZh") and head[4:].startswith(_BZIP2_BLOCK):
+        return Foreign("a bzip2 file", "unpack it with bunzip2")
     return next((found for magic, found in _MAGIC if head.startswith(magic)), None)
 
 

@@ -162,7 +162,8 @@ def _say_without_symbol(
     lost = _lost(counts, alphabet)
     codes = np.flatnonzero(lost)
     most = [chr(code) for code in codes[np.argsort(-lost[codes], kind="stable")][:_SHOWN]]
-    needed = alphabet.size + len(codes)
+    # The place of what stands for them is free then, unless the text has it too.
+    needed = alphabet.size + len(codes) - int(not counts[ord(REPLACEMENT)])
     remedy = (
         f"data.alphabet={needed} has one for all"
         if needed <= MAX_CHARACTERS

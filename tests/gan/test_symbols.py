@@ -203,10 +203,10 @@ class TestJson:
             ({"colours": [[0], [True]]}, "levels 0 to 255"),
             ({"colours": [[0], [0.5]]}, "levels 0 to 255"),
             ({"colours": [[[0]], [[1]]]}, "not plain values"),
-            ({"characters": "a"}, "2 to 256 characters: found 1"),
+            ({"characters": "a"}, "2 to 65536 characters: found 1"),
             ({"characters": "aba"}, "characters are not all different"),
             ({"characters": "a\ud800"}, "one character a symbol"),
-            ({"characters": "".join(map(chr, range(257)))}, "found 257"),
+            ({"characters": "".join(map(chr, range(0xE000, 0x1E001)))}, "found 65537"),
         ],
     )
     def test_what_is_no_alphabet_is_refused(self, values: object, message: str) -> None:

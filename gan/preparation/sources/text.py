@@ -103,8 +103,7 @@ def read_utf8(path: Path) -> Iterator[str]:
         _refuse_bytes(error, read - pending + error.start, path, packed)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(
-            f"{shown(path)} is a damaged or incomplete gzip file: {shown(error)}, after "
-            f"{read} bytes of what it unpacks to"
+            f"{shown(path)} is a damaged or incomplete gzip file: {shown(error)}"
         ) from error
     except OSError as error:
         raise DataError(f"cannot read {shown(path)}: {error.strerror or error}") from error
