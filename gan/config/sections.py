@@ -17,6 +17,12 @@ IMAGE_SIZES = (8, 16, 32, 64, 128)
 Betas = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Optimiser = Literal["adam", "adamw", "rmsprop"]
+# Of names in zip files, most of them by Windows: of western and central Europe, Greece,
+# Russia, Israel, the Arab world, Thailand, Japan, China, Korea and Taiwan.
+CodePage = Literal[
+    "", "utf-8", "cp437", "cp850", "cp852", "cp1252", "cp1250", "cp737", "cp866", "cp1251", "cp862",
+    "cp1256", "cp874", "cp932", "gbk", "cp949", "big5",
+]  # fmt: skip
 
 
 class DataConfig(Section):
@@ -38,6 +44,28 @@ class DataConfig(Section):
         "auto",
         description="pad: centre on black, no resampling; resize: centre crop to a square, then "
         "antialiased resize; auto: pad for idx, resize for the others",
+    )
+    labels: str = Field(
+        "",
+        description="table of labels of images, by its name in data.path: CSV, or CelebA's "
+        "list_attr_celeba.txt; empty: folders, dataset.json or .cls files tell them",
+    )
+    label_column: str = Field(
+        "", description="its column that is the label; empty: the only one there is"
+    )
+    links: Literal["follow", "refuse"] = Field(
+        "follow", description="what is done about links in a folder that lead out of it"
+    )
+    zip_names: CodePage = Field(
+        "",
+        description="code page of names in a zip of images that does not tell it; empty: refused",
+    )
+    max_pixels: int = Field(
+        1 << 26,
+        ge=128 * 128,
+        le=1 << 32,
+        description="of an image as it is decoded, JPEG at the fraction of its size that data.size "
+        "needs; larger ones cannot be read",
     )
     levels: int = Field(
         0, ge=0, le=256, description="uniform grey levels as symbols; 0: images as they are"
@@ -77,6 +105,21 @@ class DataConfig(Section):
     def _grey_sources(self) -> DataConfig:
         if self.name in {"digits", "idx"} and self.channels == 3:
             raise ValueError(f"data.channels is 3, but data.name {self.name} is grey: expected 1")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_of_images(self) -> DataConfig:
+        for key in ("labels", "label_column", "zip_names"):
+            if getattr(self, key) and self.name != "images":
+                raise ValueError(
+                    f"data.{key} is {getattr(self, key)}, but data.name is {self.name}: expected "
+                    "it empty, or data.name images"
+                )
+        if self.label_column and not self.labels:
+            raise ValueError(
+                f"data.label_column is {self.label_column}, but data.labels is empty: expected "
+                "the name of a table in data.path"
+            )
         return self
 
     @model_validator(mode="after")

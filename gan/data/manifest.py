@@ -16,7 +16,7 @@ import hashlib
 import json
 import struct
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     Field,
@@ -126,6 +126,11 @@ class Manifest(Section):
     )
     label_names: list[str] | None = Field(description="a label is an index into it")
     splits: dict[Split, SplitManifest]
+    passed_over: dict[str, Annotated[int, Field(ge=1)]] | None = Field(
+        None,
+        description="files of the source that are no examples, by their endings, and examples of "
+        "folders that are left out; only where there are any",
+    )
     skipped: Skipped
     checksum: str = Field(description="SHA-256 over all of the above, array checksums included")
 
@@ -149,7 +154,7 @@ class Manifest(Section):
         # Images are described as they were before there were symbols and toys, byte by byte, so
         # that their checksums, and whatever was computed from them, stay valid.
         content: dict[str, Any] = dump(self)
-        for key in ("alphabet", "toy", "without_symbol"):
+        for key in ("alphabet", "toy", "without_symbol", "passed_over"):
             if content.get(key) is None:
                 content.pop(key, None)
         return content

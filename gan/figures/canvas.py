@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +58,12 @@ def plain(axis: Axes) -> None:
 def save_figure(figure: Figure, path: PathLike) -> None:
     """Write `figure` as a PNG without a date or a version in it, whole or not at all."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        # A script that the font does not have is drawn as boxes, and one that is written from
+        # right to left, or joined, letter by letter.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        figure.savefig(buffer, format="png", metadata={"Software": None})
     write_bytes(path, buffer.getvalue())
 
 
@@ -80,5 +86,9 @@ def colour(index: int) -> str:
 
 
 def shortened(name: str) -> str:
-    """`name`, cut to a length that fits beside others."""
-    return name if len(name) <= 12 else name[:11] + "…"
+    """`name`, a class for example, cut to a length that fits beside others, as it is drawn.
+
+    Whatever it is, Matplotlib draws it as it stands: between two `$` it would see mathematics.
+    """
+    cut = name if len(name) <= 12 else name[:11] + "…"
+    return "".join(c if c.isprintable() else "·" for c in cut).replace("$", r"\$")

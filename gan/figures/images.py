@@ -14,7 +14,7 @@ from einops import rearrange
 from PIL import Image
 
 from gan.data.prepared import Prepared
-from gan.errors import UserError
+from gan.errors import UserError, shown
 from gan.figures.canvas import (
     COLOURS,
     PathLike,
@@ -142,7 +142,9 @@ def class_histogram(
     """
     for label, values in shares.items():
         if len(values) != len(names):
-            raise UserError(f"{label} has {len(values)} shares: expected one for each of {names}")
+            raise UserError(
+                f"{label} has {len(values)} shares: expected one for each of {shown(list(names))}"
+            )
     figure = new_figure(min(14.0, max(4.5, 0.45 * len(names) + 1.5)), 3.2)
     axis = figure.subplots()
     bar_width = 0.8 / max(1, len(shares))

@@ -109,7 +109,7 @@ def confusion(counts: npt.NDArray[np.int64], names: Sequence[str], path: PathLik
     # With many classes only some names fit.
     every = math.ceil(classes / 40)
     shown = [shortened(name) for name in names[::every]]
-    long = max(map(len, shown)) > 3
+    long = max(len(name) for name in names[::every]) > 3
     axis.set_xticks(range(0, classes, every), shown, rotation=90 if long else 0, fontsize=7)
     axis.set_yticks(range(0, classes, every), shown, fontsize=7)
     axis.set_xlabel("taken for", fontsize=8)

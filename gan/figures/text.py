@@ -6,7 +6,6 @@ As `gan.figures`: the same content gives the same bytes.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -93,12 +92,7 @@ def page(texts: Sequence[str], path: PathLike, *, title: str, group: int = 0) ->
             parse_math=False,
         )
     figure.text(0.1 / (page_width + 0.2), 1 - 0.1 / (height + 0.5), title, size=9, va="top")
-    with warnings.catch_warnings():
-        # A script that the font does not have is drawn as boxes, and one that is written from
-        # right to left, or joined, letter by letter.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        save_figure(figure, path)
+    save_figure(figure, path)
 
 
 def divergences(rows: Mapping[str, npt.NDArray[Any]], path: PathLike) -> None:

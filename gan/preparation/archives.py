@@ -1,7 +1,7 @@
 """Files of some kinds in a folder or an archive, listed safely and read without extraction.
 
 Memory holds a name and two numbers a file, never more than one content of an archive at a time.
-Hidden files, `__MACOSX` and files of other kinds are passed over.
+What is hidden, and what systems leave behind, is passed over; files of other kinds are counted.
 """
 
 from __future__ import annotations
@@ -11,178 +11,154 @@ import contextlib
 import gzip
 import itertools
 import lzma
-import os
 import re
 import stat
-import tarfile
 import zipfile
-import zlib
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeAlias, cast
+from typing import IO, Any, NamedTuple
 
-from gan.errors import DataError
+from gan.errors import DataError, UserError, reading, shown
+from gan.preparation import listing, tar_members
+from gan.preparation.folders import Links, open_folder
+from gan.preparation.listing import (
+    Collection,
+    Content,
+    Sorter,
+    UnreadableError,
+    Wanted,
+    is_debris,
+    refused,
+    too_large,
+)
+from gan.preparation.zip_names import UnknownCodePageError, name_of
 
-# No image of use is larger, while a few kilobytes of an archive can unpack to petabytes.
-MAX_FILE_BYTES = 1 << 28
-# Names in the headers of an archive are read whole; longer ones are an attack on memory.
-MAX_HEADER_BYTES = 1 << 20
-
-_TAR_NAME = re.compile(r".*\.(tar(\.(gz|bz2|xz))?|tgz|tbz2?|txz)", re.IGNORECASE)
+_TAR_NAME = re.compile(r".*\.(tar(\.(gz|bz2|xz))?|tgz|tbz2?|txz)", re.IGNORECASE | re.DOTALL)
 _COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
-_DAMAGE = (
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    lzma.LZMAError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
-class UnreadableError(Exception):
-    """The content of one file cannot be read; the message says why, without the name."""
-
-
-# What `load` takes: the content itself, where it lies, or why there is none.
-Content: TypeAlias = "bytes | Path | UnreadableError"
-
-
-@dataclass(frozen=True)
-class Collection:
-    """The files of a folder or an archive."""
-
-    names: list[str]  # relative, parts joined by "/", in the order of `contents`
-    contents: Callable[[], Generator[Content, None, None]]
-
-
-def open_collection(path: Path, suffixes: frozenset[str]) -> Collection:
-    """List the files under `path` whose names end in one of `suffixes` (lower case, with dot).
+def open_collection(
+    path: Path,
+    wanted: Wanted | frozenset[str],
+    *,
+    links: Links = "follow",
+    zip_names: str = "",
+) -> Collection:
+    """List the files under `path` that are `wanted`.
 
     Folders, `.zip` and uncompressed `.tar` are read in the order of the sorted names. A compressed
     tar can only be read forwards, so its files come in the order of the archive.
 
-    Symbolic links within a folder are not followed: what one points at in the same folder is found
-    under its own name, and one that leads out of the folder is refused.
+    Args:
+        path: folder or archive.
+        wanted: which files; endings alone list those that have one of them.
+        links: what is done about symbolic links within a folder; see `folders.open_folder`.
+        zip_names: code page of names in a zip that are not UTF-8; see `zip_names.name_of`.
 
     Raises:
         DataError: `path` is missing, is neither a folder nor an archive, or the archive is damaged
             or has a member that is refused: an absolute path, `..`, a link, a device, encrypted,
-            twice the same name, or more than `MAX_FILE_BYTES`. Names the member.
+            twice the same name, or more than `listing.MAX_FILE_BYTES`. Names the member.
     """
-    if not path.exists():
-        raise DataError(f"data.path {path} does not exist: expected a folder, .zip or .tar")
-    try:
-        if path.is_dir():
-            return _open_folder(path, suffixes)
-        if path.suffix.lower() == ".zip":
-            return _open_zip(path, suffixes)
-        if _TAR_NAME.fullmatch(path.name):
-            return _open_tar(path, suffixes)
-    except (PermissionError, FileNotFoundError) as error:
-        raise DataError(f"cannot read {error.filename or path}: {error.strerror}") from error
-    except _DAMAGE as error:
-        raise DataError(f"{path} is not an archive or is damaged: {error}") from error
+    with reading(path, "a folder, .zip or .tar"):
+        if not path.exists():
+            raise DataError(
+                f"data.path {shown(path)} does not exist: expected a folder, .zip or .tar"
+            )
+        is_folder = path.is_dir()
+    sorter = Sorter(Wanted(wanted) if isinstance(wanted, frozenset) else wanted)
+    if is_folder:
+        try:
+            return open_folder(path, sorter, links)
+        except OSError as error:
+            place = shown(error.filename or path)
+            raise DataError(f"cannot read {place}: {error.strerror or error}") from error
+    if path.suffix.lower() == ".zip":
+        with _reading(path):
+            return _open_zip(path, sorter, zip_names)
+    if _TAR_NAME.fullmatch(path.name):
+        with _reading(path):
+            return _open_tar(path, sorter)
     raise DataError(
-        f"data.path {path} is a file: expected a folder, .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz"
+        f"data.path {shown(path)} is a file: expected a folder, .zip, .tar, .tar.gz, .tar.bz2 or "
+        ".tar.xz"
     )
 
 
-def load(content: Content) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        UnreadableError: they cannot be read, or are more than `MAX_FILE_BYTES`.
-    """
-    if isinstance(content, UnreadableError):
-        raise content
-    if isinstance(content, bytes):
-        return content
-    try:
-        with content.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_FILE_BYTES:
-                raise UnreadableError(_too_large(size))
-            return file.read(MAX_FILE_BYTES)
-    except OSError as error:
-        raise UnreadableError(f"cannot be opened: {error.strerror or error}") from error
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """`gan.errors.reading` of an archive, where damage may come as an error of the system, too."""
+    with reading(path, "a .zip or .tar that is whole"):
+        try:
+            yield
+        except OSError as error:
+            if error.errno is None:  # raised by a decompressor
+                raise EOFError(str(error)) from error
+            raise
 
 
-def _open_folder(root: Path, suffixes: frozenset[str]) -> Collection:
-    names = []
-    folders = [""]
-    while folders:
-        prefix = folders.pop()
-        with os.scandir(root / prefix) as entries:
-            for entry in entries:
-                name = prefix + entry.name
-                if _is_hidden(name):
-                    continue
-                if entry.is_symlink():
-                    _check_link(root, name, suffixes)
-                elif entry.is_dir():
-                    folders.append(name + "/")
-                elif entry.is_file() and _has_suffix(name, suffixes):
-                    names.append(name)
-    names.sort()
-
-    def contents() -> Generator[Content, None, None]:
-        for name in names:
-            yield root / name
-
-    return Collection(names, contents)
-
-
-def _check_link(root: Path, name: str, suffixes: frozenset[str]) -> None:
-    path = root / name
-    try:
-        inside = path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError):  # a loop of links
-        inside = False
-    if not inside and (path.is_dir() or _has_suffix(name, suffixes)):
-        raise DataError(
-            f"{path} is a link that leads out of data.path: expected the file or folder itself"
-        )
-
-
-def _open_zip(path: Path, suffixes: frozenset[str]) -> Collection:
+def _open_zip(path: Path, sorter: Sorter, zip_names: str) -> Collection:
     members: dict[str, zipfile.ZipInfo] = {}
+    aside: dict[str, bytes] = {}
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             name = _checked_name(path, info.filename)
             kind = stat.S_IFMT(info.external_attr >> 16)
             # Zero where the archive was made on a system without Unix file types.
             if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-                raise _refused(path, info.filename, "is a link or a device")
-            if info.is_dir() or not _is_wanted(name, suffixes):
+                raise refused(path, info.filename, "is a link or a device")
+            if info.is_dir() or _in_debris(name):
                 continue
+            is_aside = sorter.is_aside(name)
+            if not sorter.is_listed(name) and not is_aside:
+                sorter.pass_over(name)
+                continue
+            name = _told_name(path, info, zip_names)
             if info.flag_bits & 1:
-                raise _refused(path, info.filename, "is encrypted")
+                raise refused(path, name, "is encrypted")
             if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-                raise _refused(path, info.filename, "is compressed by another method than deflate")
-            if info.file_size > MAX_FILE_BYTES:
-                raise _refused(path, info.filename, _too_large(info.file_size))
+                raise refused(path, name, "is compressed by another method than deflate")
+            if info.file_size > listing.MAX_FILE_BYTES:
+                raise refused(path, name, too_large(info.file_size))
             if name in members:
-                raise _refused(path, info.filename, "is there twice")
-            members[name] = info
+                raise refused(path, name, "is there twice")
+            if is_aside:
+                aside[name] = _read_member(archive, info)
+            else:
+                members[name] = info
     names = sorted(members)
 
-    def contents() -> Generator[Content, None, None]:
-        with zipfile.ZipFile(path) as archive:
-            for name in names:
-                try:
-                    yield _read_member(archive, members[name])
-                except _DAMAGE as error:
-                    yield UnreadableError(f"damaged in the archive: {error}")
+    def read(places: Sequence[int]) -> Generator[Content, None, None]:
+        with _reading(path), zipfile.ZipFile(path) as archive:
+            for place in places:
+                yield _read_or_tell(archive, members[names[place]])
 
-    return Collection(names, contents)
+    return Collection(names, read, aside, sorter.passed_over())
+
+
+def _told_name(path: Path, info: zipfile.ZipInfo, zip_names: str) -> str:
+    try:
+        # Checked once more: another code page may have another sign for a byte.
+        return _checked_name(path, name_of(info, zip_names))
+    except UnknownCodePageError as error:
+        raise refused(path, info.filename, str(error)) from None
+
+
+def _read_or_tell(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Content:
+    try:
+        return _read_member(archive, info)
+    except (MemoryError, UserError):
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return UnreadableError(f"damaged in the archive: {shown(error)}")
+    except Exception as error:  # zipfile raises what it likes on damaged input
+        return UnreadableError(f"damaged in the archive: {shown(error) or type(error).__name__}")
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -200,66 +176,56 @@ class _Member(NamedTuple):
     size: int
 
 
-def _open_tar(path: Path, suffixes: frozenset[str]) -> Collection:
+def _open_tar(path: Path, sorter: Sorter) -> Collection:
+    aside: dict[str, bytes] = {}
     with _opened_tar(path) as (file, compressed):
-        members = list(_list_tar(path, file, suffixes))
+        members = list(_list_tar(path, file, sorter, aside))
     by_name = sorted(members)
     for one, other in itertools.pairwise(by_name):
         if one.name == other.name:
-            raise _refused(path, one.name, "is there twice")
+            raise refused(path, one.name, "is there twice")
     if not compressed:
         members = by_name
 
-    def contents() -> Generator[Content, None, None]:
-        try:
-            with _opened_tar(path) as (file, _):
-                for member in members:
-                    file.seek(member.offset)
-                    content = file.read(member.size)
-                    if len(content) < member.size:
-                        raise EOFError(f"it ends within {member.name}")
-                    yield content
-        except _DAMAGE as error:
-            raise DataError(f"{path} is damaged: {error}") from error
+    def read(places: Sequence[int]) -> Generator[Content, None, None]:
+        with _reading(path), _opened_tar(path) as (file, _):
+            for place in places:
+                yield _read_at(file, members[place])
 
-    return Collection([member.name for member in members], contents)
+    return Collection([member.name for member in members], read, aside, sorter.passed_over())
 
 
-def _list_tar(path: Path, file: IO[bytes], suffixes: frozenset[str]) -> Iterator[_Member]:
-    headers = _Headers(file)
-    with tarfile.open(fileobj=cast("IO[bytes]", headers), mode="r:") as archive:
-        while (info := archive.next()) is not None:
-            # It would keep them all.
-            archive.members = []  # type: ignore[attr-defined]
-            name = _checked_name(path, info.name)
-            if not (info.isdir() or info.isreg()) or info.issparse():
-                raise _refused(path, info.name, "is not a plain file: a link, device or the like")
-            if info.isdir() or not _is_wanted(name, suffixes):
-                continue
-            if info.size > MAX_FILE_BYTES:
-                raise _refused(path, info.name, _too_large(info.size))
-            yield _Member(name, info.offset_data, info.size)
-    # A damaged or missing header ends the list of tarfile just as the end mark does.
-    if headers.last != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError("it is truncated, or a header is damaged")
-    # To the end, where compressed formats keep their checksums.
-    while file.read(1 << 20):
-        pass
+def _list_tar(
+    path: Path, file: IO[bytes], sorter: Sorter, aside: dict[str, bytes]
+) -> Iterator[_Member]:
+    for member in tar_members.members(file):
+        name = _checked_name(path, member.name)
+        if member.refusal:
+            raise refused(path, member.name, member.refusal)
+        if member.is_folder or _in_debris(name):
+            continue
+        is_aside = sorter.is_aside(name)
+        if not sorter.is_listed(name) and not is_aside:
+            sorter.pass_over(name)
+            continue
+        if member.size > listing.MAX_FILE_BYTES:
+            raise refused(path, member.name, too_large(member.size))
+        found = _Member(name, member.offset, member.size)
+        if is_aside:
+            if name in aside:
+                raise refused(path, name, "is there twice")
+            aside[name] = _read_at(file, found)
+        else:
+            yield found
 
 
-class _Headers:
-    """The file that tarfile reads headers from: remembers the last one and bounds their size."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.last = b""
-        self._file = file
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int) -> bytes:
-        if size > MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {size} bytes is beyond sense")
-        self.last = self._file.read(size)
-        return self.last
+def _read_at(file: IO[bytes], member: _Member) -> bytes:
+    if file.tell() != member.offset:
+        file.seek(member.offset)
+    content = file.read(member.size)
+    if len(content) < member.size:
+        raise EOFError(f"it ends within {shown(member.name)}")
+    return content
 
 
 @contextlib.contextmanager
@@ -281,29 +247,12 @@ def _checked_name(archive: Path, name: str) -> str:
     # Archives made on Windows may separate by backslashes.
     path = name.replace("\\", "/")
     if path.startswith("/") or re.match("[A-Za-z]:", path):
-        raise _refused(archive, name, "has an absolute path")
+        raise refused(archive, name, "has an absolute path")
     parts = [part for part in path.split("/") if part not in {"", "."}]
     if ".." in parts:
-        raise _refused(archive, name, "leads out of the archive by '..'")
+        raise refused(archive, name, "leads out of the archive by '..'")
     return "/".join(parts)
 
 
-def _is_wanted(name: str, suffixes: frozenset[str]) -> bool:
-    return _has_suffix(name, suffixes) and not any(map(_is_hidden, name.split("/")))
-
-
-def _is_hidden(name: str) -> bool:
-    last = name.rpartition("/")[2]
-    return last.startswith(".") or last == "__MACOSX"
-
-
-def _has_suffix(name: str, suffixes: frozenset[str]) -> bool:
-    return os.path.splitext(name)[1].lower() in suffixes  # noqa: PTH122 - called for every file
-
-
-def _too_large(size: int) -> str:
-    return f"has {size} bytes, more than the {MAX_FILE_BYTES} that are read"
-
-
-def _refused(archive: Path, member: str, reason: str) -> DataError:
-    return DataError(f"{archive} is refused: its member {member!r} {reason}")
+def _in_debris(name: str) -> bool:
+    return any(map(is_debris, name.split("/")))

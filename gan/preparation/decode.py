@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
-from gan.errors import DataError, UserError
-from gan.preparation.archives import Content, UnreadableError, load
+from gan.errors import DataError, UserError, shown
+from gan.preparation import formats
 from gan.preparation.fit import DoesNotFitError, Fit, fit_image
+from gan.preparation.listing import Content, UnreadableError, load
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-# Pillow's own threshold, from which it only warns of decompression bombs. Checked before decoding.
-MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+# As `data.max_pixels` has it: some 200 MB in RGB.
+MAX_PIXELS = 1 << 26
 
 # A JPEG is decoded at a fraction of its size if that leaves this many times the wanted one.
 _REDUCING_GAP = 3
+# Decoding such a fraction may take a JPEG's coefficients as a whole, of this many times the pixels.
+_WHOLE_JPEG = 8
+
+_JPEG = b"\xff\xd8\xff"
+# Of a TIFF: what 0 stands for.
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Parts of a PNG that say nothing of its pixels here: texts, and profiles, which are not applied.
+_PNG_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
 
 
 class Form(NamedTuple):
@@ -29,6 +38,7 @@ class Form(NamedTuple):
     size: int
     channels: Literal[1, 3]
     fit: Fit
+    max_pixels: int = MAX_PIXELS  # of an image as it is decoded
 
 
 class Decoded(NamedTuple):
@@ -55,10 +65,10 @@ def decode_chunk(form: Form, chunk: list[tuple[str, Content]]) -> Decoded:
         except UnreadableError as error:
             failures.append((name, str(error)))
         except DoesNotFitError as error:
-            raise DataError(f"{name}: {error}") from None
+            raise DataError(f"{shown(name)}: {error}") from None
         except MemoryError:
             raise UserError(
-                f"{name}: not enough memory to decode it; try fewer runtime.workers"
+                f"{shown(name)}: not enough memory to decode it; try fewer runtime.workers"
             ) from None
         else:
             places.append(place)
@@ -66,41 +76,89 @@ def decode_chunk(form: Form, chunk: list[tuple[str, Content]]) -> Decoded:
 
 
 def decode(content: bytes, form: Form) -> npt.NDArray[np.uint8]:
-    """Decode one image file (PNG, JPEG, WebP or BMP) to uint8 `[C, size, size]`.
+    """Decode one image file of any of `formats.ENDINGS` to uint8 `[C, size, size]`.
 
     The EXIF orientation is applied. Transparency is composited on white, as on paper. 16-bit grey
-    is scaled to 8 bits. Of an animation the first frame counts. Grey is the luma of ITU-R 601.
-    Colour profiles are not applied.
+    is scaled to 8 bits. Of several pictures in a file the first counts. Grey is the luma of ITU-R
+    601. Colour profiles are not applied. A JPEG is decoded at a fraction of its size where
+    `form.size` needs no more, and it is the fraction that `form.max_pixels` bounds.
 
     Raises:
-        UnreadableError: damaged, of another format, or of more than `MAX_PIXELS`; says which.
+        UnreadableError: damaged, of another format, or of more than `form.max_pixels`; says which.
         DoesNotFitError: larger than the square that it should be padded to.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            _check_pixels(image)
-            _draft(image, form)
-            upright = _turn(image)
-            plain = _to_mode(upright, "L" if form.channels == 1 else "RGB")
-        fitted = np.asarray(fit_image(plain, form.size, form.fit))
-    except (DoesNotFitError, MemoryError, UnreadableError):
+        try:
+            fitted = np.asarray(_fitted(content, form))
+        except DoesNotFitError:
+            raise
+        except ValueError:
+            # Pillow refuses a PNG for a long text or profile in it, whatever its pixels.
+            if not content.startswith(_PNG):
+                raise
+            fitted = np.asarray(_fitted(_without_texts(content), form))
+    except (MemoryError, UnreadableError, DoesNotFitError):
         raise
     except UnidentifiedImageError:
-        raise UnreadableError("is not a PNG, JPEG, WebP or BMP image") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UnreadableError(f"has more than the {MAX_PIXELS} pixels that are read") from None
+        raise UnreadableError(_unknown(content)) from None
     except Exception as error:  # decoders raise what they like on damaged input
-        raise UnreadableError(f"{error}" or type(error).__name__) from error
+        raise UnreadableError(shown(error) or type(error).__name__) from error
     shape = (form.size, form.size, form.channels)
     pixels: npt.NDArray[np.uint8] = fitted.reshape(shape).transpose(2, 0, 1)
     return pixels
 
 
-def _check_pixels(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise UnreadableError(
-            f"has {image.width} x {image.height} pixels, more than the {MAX_PIXELS} that are read"
-        )
+def _fitted(content: bytes, form: Form) -> Image.Image:
+    with _own_limit(), _open(content) as image:
+        whole = image.size
+        _draft(image, form)
+        _check_decoded(image, whole, form)
+        upright = _turn(image)
+        plain = _to_mode(upright, "L" if form.channels == 1 else "RGB")
+    return fit_image(plain, form.size, form.fit)
+
+
+@contextlib.contextmanager
+def _own_limit() -> Iterator[None]:
+    """Pillow's own limit of pixels knows nothing of fractions, and of no parameter."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _open(content: bytes) -> Image.Image:
+    if content.startswith(_JPEG):
+        # By its class: `Image.open` makes another thing of one with more pictures behind it (MPO,
+        # as phones write them), which is never decoded in part.
+        return JpegImagePlugin.JpegImageFile(io.BytesIO(content))
+    if formats.told_by_content(content) == "HEIF" and formats.is_available("HEIF"):
+        import pillow_heif
+
+        return pillow_heif.HeifImageFile(io.BytesIO(content))
+    return Image.open(io.BytesIO(content), formats=formats.readable_formats())
+
+
+def _unknown(content: bytes) -> str:
+    """Why a file is none of the formats."""
+    name = formats.told_by_content(content)
+    if name is not None and not formats.is_available(name):
+        return f"is a file of the format {name}, which needs more: {formats.INSTALL[name]}"
+    return f"is not a {formats.NAMES} image"
+
+
+def _without_texts(png: bytes) -> bytes:
+    """A PNG without its texts and profile."""
+    kept, start = [_PNG], len(_PNG)
+    while start < len(png):
+        length = int.from_bytes(png[start : start + 4], "big")
+        end = start + 12 + length
+        if png[start + 4 : start + 8] not in _PNG_TEXTS:
+            kept.append(png[start:end])
+        start = end
+    return b"".join(kept)
 
 
 def _draft(image: Image.Image, form: Form) -> None:
@@ -109,6 +167,19 @@ def _draft(image: Image.Image, form: Form) -> None:
         mode = "L" if form.channels == 1 else None
         wanted = 2 * (_REDUCING_GAP * form.size,) if form.fit == "resize" else image.size
         image.draft(mode, wanted)
+
+
+def _check_decoded(image: Image.Image, whole: tuple[int, int], form: Form) -> None:
+    """Raise unless what is decoded of an image, drafted already, is within the limit."""
+    pixels, limit = image.width * image.height, form.max_pixels
+    found = f"has {whole[0]} x {whole[1]} pixels"
+    if pixels > limit:
+        part = "" if image.size == whole else f", decoded at {image.width} x {image.height}"
+        raise UnreadableError(f"{found}{part}, more than the {limit} of data.max_pixels")
+    # One of several passes is held whole before anything is left out.
+    often = 1 if "progressive" in image.info else _WHOLE_JPEG
+    if whole[0] * whole[1] > often * limit:
+        raise UnreadableError(f"{found}, more than can be decoded within data.max_pixels {limit}")
 
 
 def _turn(image: Image.Image) -> Image.Image:
@@ -121,9 +192,14 @@ def _turn(image: Image.Image) -> Image.Image:
 
 
 def _to_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
-    """Convert any mode that the four formats give to L or RGB."""
-    if image.mode.startswith("I"):
+    """Convert any mode that the formats give to L or RGB."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         return _from_16_bits(image).convert(mode)
+    if image.mode in {"I", "F"}:
+        raise UnreadableError(
+            f"has levels of {'32 bits' if image.mode == 'I' else 'floating point'}, whose black "
+            "and white nothing tells: expected 8 or 16 bits"
+        )
     if image.has_transparency_data:
         # As by painting over white: what is transparent is bright, also where it hides a colour.
         painted = Image.new("RGBA", image.size, "white")
@@ -139,6 +215,8 @@ def _to_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
 def _from_16_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits to L, where Pillow would clip at 255."""
     values = np.asarray(image).astype(np.uint32)
+    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # type: ignore[attr-defined]
+        values = 65535 - values
     grey = ((values + 128) // 257).astype(np.uint8)  # 65535 = 257 × 255
     transparent = image.info.get("transparency")
     if transparent is not None:

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from gan.config import DataConfig
 from gan.data.manifest import SPLITS, STORED, Manifest
-from gan.errors import DataError
+from gan.errors import DataError, shown
 from gan.preparation.quantise import PaletteSample, quantised
-from gan.preparation.sources import Batch, Failure, Source, open_source
+from gan.preparation.sources import Batch, Failure, Source, open_source, passed_over_text
 from gan.preparation.writer import PreparedWriter
 from gan.symbols import Colours
 
@@ -47,6 +47,10 @@ def prepare(
         UserError: `out` cannot be written, or a package is missing; nothing is written.
     """
     source = _open(config, workers, progress)
+    if source.passed_over:
+        _log.warning(
+            "%s: passed over: %s", shown(config.path), passed_over_text(source.passed_over)
+        )
     failures = _Failures(config)
     stored = STORED[source.kind]
     with (
@@ -60,6 +64,7 @@ def prepare(
             alphabet=source.alphabet,
             toy=source.toy,
             without_symbol=source.without_symbol,
+            passed_over=source.passed_over,
         ) as writer,
         tqdm(total=source.total, desc="prepare", unit=stored.unit, disable=not progress) as bar,
     ):
@@ -118,8 +123,10 @@ class _Failures:
         if not self._count:
             return
         several = self._count > 1
-        counted = f"{self._count} image{'s' if several else ''} in {self._config.path}"
-        lines = [f"  {failure.name}: {failure.reason}" for failure in self._shown]
+        counted = f"{self._count} image{'s' if several else ''} in {shown(self._config.path)}"
+        lines = [
+            f"  {shown(failure.name)}: {shown(failure.reason, 400)}" for failure in self._shown
+        ]
         if self._count > len(lines):
             lines.append(f"  … and {self._count - len(lines)} more")
         listing = "\n".join(lines)

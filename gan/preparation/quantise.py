@@ -50,6 +50,7 @@ def quantised(source: Source, colours: Colours) -> Source:
         batches=batches(),
         kind="symbol_images",
         alphabet=colours,
+        passed_over=source.passed_over,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -56,6 +56,7 @@ class PreparedWriter:
         alphabet: Alphabet | None = None,
         toy: str | None = None,
         without_symbol: WithoutSymbol | None = None,
+        passed_over: Mapping[str, int] | None = None,
     ) -> None:
         """Prepare to write.
 
@@ -69,6 +70,7 @@ class PreparedWriter:
             alphabet: what symbols stand for, where examples are made of symbols.
             toy: name of the density of points.
             without_symbol: of text, how much of it has no symbol; None: all has.
+            passed_over: what was there and is no example, as the manifest has it.
         """
         self._folder = Path(folder)
         self._source = source
@@ -79,6 +81,7 @@ class PreparedWriter:
         self._dtype, self._descriptor = stored_dtype(
             kind, None if alphabet is None else alphabet.size
         )
+        self._passed_over = dict(passed_over or {})
         self._shape = tuple(int(length) for length in shape)
         self._label_names = None if label_names is None else list(label_names)
         self._arrays: dict[Split, _ArrayStream] = {}
@@ -222,6 +225,7 @@ class PreparedWriter:
                 }
                 for split in SPLITS
             },
+            **({"passed_over": self._passed_over} if self._passed_over else {}),
             "skipped": {"count": self._skipped, "names": self._skipped_names},
         }
         return Manifest.model_validate({**content, "checksum": manifest_checksum(content)})

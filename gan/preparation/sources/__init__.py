@@ -7,8 +7,8 @@ is there, raises what can be known at once, and hands back a stream that has rea
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gan.config import DataConfig
 from gan.data.manifest import StoredKind, WithoutSymbol
 from gan.pixels import Examples
+from gan.preparation import formats
 from gan.symbols import Alphabet
 
 
@@ -54,6 +55,17 @@ class Source:
     alphabet: Alphabet | None = None  # where examples are made of symbols
     without_symbol: WithoutSymbol | None = None  # of text, where some characters have none
     if_few: str = ""  # what helps where a split gets no examples
+    # What is there and no example: files by their endings, examples of a folder that is left out.
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+
+
+def passed_over_text(passed_over: Mapping[str, int]) -> str:
+    """What was passed over as one line: `6 .heic (install pillow-heif), 2 .tga`."""
+    told = []
+    for kind, count in passed_over.items():
+        hint = formats.hint(kind)
+        told.append(f"{count:,} {kind}" + (f" ({hint})" if hint else ""))
+    return ", ".join(told)
 
 
 def open_source(config: DataConfig, workers: int = 0) -> Source:

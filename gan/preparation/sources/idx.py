@@ -2,7 +2,11 @@
 
 The names in use are understood, `train-images-idx3-ubyte`, `train-images.idx3-ubyte`,
 `t10k-labels-idx1-ubyte.gz`, `emnist-letters-test-images-idx3-ubyte.gz` and the like. Whether a
-file is gzipped is read from its first bytes, for browsers unpack files and leave the name.
+file is gzipped is read from its first bytes, for browsers unpack files and leave the name. QMNIST's
+labels are rows of numbers, `qmnist-train-labels-idx2-int`, of which the first is the class.
+
+The files may lie deeper, as torchvision has them in `MNIST/raw`, or each in a folder of its own
+name, as an archive of Kaggle unpacks.
 """
 
 from __future__ import annotations
@@ -21,8 +25,9 @@ import numpy.typing as npt
 
 from gan.config import DataConfig
 from gan.data.manifest import SPLITS, Split
-from gan.errors import DataError
+from gan.errors import DataError, reading, shown
 from gan.preparation.fit import DoesNotFitError, Fit, check_pad, fit_batch
+from gan.preparation.listing import is_debris
 from gan.preparation.sources import Batch, Source
 from gan.preparation.split import in_test
 
@@ -32,12 +37,17 @@ MAX_SIDE = 4096
 MAX_COUNT = 100_000_000
 
 _NAME = re.compile(
-    r"(?P<set>.*?)(?P<split>train|t10k|test)[-_.](?P<what>images|labels)[-_.]idx[13][-_.]ubyte"
-    r"(\.gz)?",
+    r"(?P<set>.*?)(?P<split>train|t10k|test)[-_.](?P<what>images|labels)"
+    r"[-_.](idx[13][-_.]ubyte|idx2[-_.]int)(\.gz)?",
     re.IGNORECASE,
 )
 _EXPECTED = "train-images-idx3-ubyte, t10k-images-idx3-ubyte and their labels, gzipped or not"
 _IMAGES_MAGIC, _LABELS_MAGIC = 0x0803, 0x0801
+# Of QMNIST: whole numbers of four bytes, rows of them.
+_ROWS_MAGIC = 0x0C02
+_MAX_ROW = 64
+# Folders below `data.path` in which files are looked for if there are none.
+_MAX_DEPTH = 4
 _BLOCK_BYTES = 1 << 22
 
 
@@ -116,34 +126,63 @@ def _batches(
 
 def _find(folder: Path) -> tuple[str, dict[tuple[Split, str], Path]]:
     """The name of the data set in `folder`, and its files by split and content."""
-    if not folder.exists():
-        raise DataError(f"data.path {folder} does not exist: expected a folder with {_EXPECTED}")
-    if not folder.is_dir():
-        raise DataError(f"data.path {folder} is a file: expected a folder with {_EXPECTED}")
-    sets: dict[str, dict[tuple[Split, str], Path]] = {}
-    # Sorted, an unpacked file comes before its .gz, and is the one that is kept.
-    for path in sorted(folder.iterdir()):
+    with reading(folder, f"a folder with {_EXPECTED}"):
+        if not folder.exists():
+            raise DataError(
+                f"data.path {shown(folder)} does not exist: expected a folder with {_EXPECTED}"
+            )
+        if not folder.is_dir():
+            raise DataError(
+                f"data.path {shown(folder)} is a file: expected a folder with {_EXPECTED}"
+            )
+        sets = _sets(folder, 0) or _sets(folder, _MAX_DEPTH)
+    if not sets:
+        raise DataError(f"data.path {shown(folder)} holds no IDX files: expected {_EXPECTED}")
+    if len(sets) > 1:
+        patterns = (
+            place.relative_to(folder) / (f"{name}*" if name else "train-*, t10k-*")
+            for place, name in sets
+        )
+        names = ", ".join(sorted(shown(each.as_posix()) for each in patterns))
+        raise DataError(
+            f"data.path {shown(folder)} holds {len(sets)} data sets ({names}): expected one, in a "
+            "folder of its own"
+        )
+    [((place, name), files)] = sets.items()
+    _check_complete(place, files)
+    return name, files
+
+
+def _sets(folder: Path, depth: int) -> dict[tuple[Path, str], dict[tuple[Split, str], Path]]:
+    """Data sets by where they are and by name, in `folder` and folders up to `depth` below it."""
+    sets: dict[tuple[Path, str], dict[tuple[Split, str], Path]] = {}
+    for path in _files(folder, depth):
         match = _NAME.fullmatch(path.name)
-        if match is None or path.name.startswith(".") or not path.is_file():
+        if match is None:
             continue
+        # A folder of the name of a file stands for the file in it.
+        own_folder = path.parent != folder and _NAME.fullmatch(path.parent.name) is not None
+        place = path.parent.parent if own_folder else path.parent
         split: Split = "train" if match["split"].lower() == "train" else "test"
         key = (split, match["what"].lower())
-        known = sets.setdefault(match["set"], {}).setdefault(key, path)
+        known = sets.setdefault((place, match["set"]), {}).setdefault(key, path)
         if known != path and known.name != path.name.removesuffix(".gz"):
             raise DataError(
-                f"{folder} holds both {known.name} and {path.name}: expected one of them"
+                f"{shown(place)} holds both {shown(known.name)} and {shown(path.name)}: expected "
+                "one of them"
             )
-    if not sets:
-        raise DataError(f"data.path {folder} holds no IDX files: expected {_EXPECTED}")
-    if len(sets) > 1:
-        names = ", ".join(sorted((name + "*") if name else "train-*, t10k-*" for name in sets))
-        raise DataError(
-            f"data.path {folder} holds {len(sets)} data sets ({names}): expected one, in a folder "
-            "of its own"
-        )
-    [(name, files)] = sets.items()
-    _check_complete(folder, files)
-    return name, files
+    return sets
+
+
+def _files(folder: Path, depth: int) -> Iterator[Path]:
+    """Files in `folder` and below, sorted: an unpacked file before its .gz, and it is kept."""
+    for path in sorted(folder.iterdir()):
+        if is_debris(path.name):
+            continue
+        if path.is_file():
+            yield path
+        elif depth and path.is_dir():
+            yield from _files(path, depth - 1)
 
 
 def _check_complete(folder: Path, files: dict[tuple[Split, str], Path]) -> None:
@@ -212,18 +251,36 @@ def _read_images(file: _ImageFile) -> Iterator[npt.NDArray[np.uint8]]:
 def _read_labels(path: Path, images: _ImageFile) -> npt.NDArray[np.uint8]:
     """All labels as they stand in the file, uint8 `[N]`."""
     with _opened(path) as stream:
-        (count,) = _read_header(path, stream, _LABELS_MAGIC, 1)
+        columns = 0
+        if "idx2" in path.name:
+            count, columns = _read_header(path, stream, _ROWS_MAGIC, 2)
+            if not 1 <= columns <= _MAX_ROW:
+                raise DataError(
+                    f"{path} has rows of {columns} numbers: expected 1 to {_MAX_ROW}, the class "
+                    "before others"
+                )
+        else:
+            (count,) = _read_header(path, stream, _LABELS_MAGIC, 1)
         if count != images.count:
             raise DataError(
                 f"{path} has {count} labels, but {images.path.name} has {images.count} images"
             )
-        content = stream.read(count)
-        if len(content) < count:
+        label_bytes = 4 * columns or 1
+        content = stream.read(count * label_bytes)
+        if len(content) < count * label_bytes:
             raise DataError(
-                f"{path} is truncated: its header says {count} labels, but it holds {len(content)}"
+                f"{path} is truncated: its header says {count} labels, but it holds "
+                f"{len(content) // label_bytes}"
             )
         _check_end(path, stream, f"{count} labels")
-    return np.frombuffer(content, np.uint8)
+    if not columns:
+        return np.frombuffer(content, np.uint8)
+    classes = np.frombuffer(content, ">i4").reshape(count, columns)[:, 0]
+    if classes.min() < 0 or classes.max() > 255:
+        raise DataError(
+            f"{path} has classes from {classes.min()} to {classes.max()}: expected 0 to 255"
+        )
+    return classes.astype(np.uint8)
 
 
 def _index_labels(
@@ -260,10 +317,11 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 def _read_header(path: Path, file: IO[bytes], magic: int, dimensions: int) -> list[int]:
     header = file.read(4 + 4 * dimensions)
     found = int.from_bytes(header[:4], "big")
+    unit = "numbers" if magic == _ROWS_MAGIC else "bytes"
     if len(header) >= 4 and found != magic:
         raise DataError(
             f"{path} starts with the number 0x{found:08x}: expected 0x{magic:08x}, an IDX file of "
-            f"bytes in {dimensions} dimension{'s' if dimensions > 1 else ''}"
+            f"{unit} in {dimensions} dimension{'s' if dimensions > 1 else ''}"
         )
     if len(header) < 4 + 4 * dimensions:
         raise DataError(f"{path} is truncated: it ends within its header")

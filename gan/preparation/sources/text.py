@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import dataclasses
 import functools
 import gzip
-import logging
-import os
 import shlex
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,15 +24,14 @@ from gan.preparation.encodings import (
     guess_encoding,
     utf16_without_mark,
 )
-from gan.preparation.sources import Source
+from gan.preparation.listing import by_ending
+from gan.preparation.sources import Source, passed_over_text
 from gan.preparation.text import Text, text_source
 
 PIECE_BYTES = 1 << 20
 _SUFFIXES = (".txt", ".txt.gz")
 _GZIP = b"\x1f\x8b"  # no text begins so: the second byte is never the first of a character
 _BYTE_ORDER_MARK = "\ufeff"
-
-_log = logging.getLogger(__name__)
 
 
 def open_source(config: DataConfig, workers: int = 0) -> Source:
@@ -47,17 +45,19 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
             names the file, and the offset of the first byte that is wrong.
     """
     path = Path(config.path)
+    passed_over: dict[str, int] = {}
     if path.is_dir():
-        names = open_collection(path, frozenset({".txt", ".gz"})).names
-        names = [name for name in names if name.lower().endswith(_SUFFIXES)]
-        others = _passed_over(path, names)
+        collection = open_collection(path, frozenset({".txt", ".gz"}), links=config.links)
+        names = [name for name in collection.names if name.lower().endswith(_SUFFIXES)]
+        counted = Counter(collection.passed_over)
+        counted[".gz"] += len(collection.names) - len(names)  # of other files than texts
+        passed_over = by_ending(+counted)
         if not names:
-            found = f"; found {others}" if others else ""
+            others = passed_over_text(passed_over)
             raise DataError(
-                f"data.path {shown(path)} holds no text: expected .txt or .txt.gz files{found}"
+                f"data.path {shown(path)} holds no text: expected .txt or .txt.gz files"
+                + (f"; passed over: {others}" if others else "")
             )
-        if others:
-            _log.warning("data.path %s: passed over %s", shown(path), others)
         texts = [Text(name, functools.partial(read_utf8, path / name)) for name in names]
     elif path.exists():
         # Not by its name, which may change where the text does not.
@@ -66,7 +66,8 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
         raise DataError(
             f"data.path {shown(path)} does not exist: expected a text file, or a folder"
         )
-    return text_source(texts, config, f"data.path {shown(path)}")
+    source = text_source(texts, config, f"data.path {shown(path)}")
+    return dataclasses.replace(source, passed_over=passed_over)
 
 
 def read_utf8(path: Path) -> Iterator[str]:
@@ -163,27 +164,3 @@ def _conversion(encoding: str, path: Path, packed: bool) -> str:
     if packed:
         return f"gzip -dc {given} | iconv -f {encoding} -t UTF-8 > {made}"
     return f"iconv -f {encoding} -t UTF-8 {given} > {made}"
-
-
-def _passed_over(root: Path, taken: Collection[str]) -> str:
-    """How many files under `root` are not among `taken`, by their endings; "" if there are none.
-
-    Hidden ones, links, and what lies in hidden folders are not counted.
-    """
-    endings: Counter[str] = Counter()
-    names = frozenset(taken)
-    for folder, folders, files in os.walk(root):
-        folders[:] = [each for each in folders if not _is_hidden(each)]
-        for file in files:
-            path = Path(folder, file)
-            if _is_hidden(file) or path.is_symlink() or path.relative_to(root).as_posix() in names:
-                continue
-            endings[path.suffix.lower()] += 1
-    return ", ".join(
-        f"{count} {shown(ending, 20) if ending else 'without an ending'}"
-        for ending, count in sorted(endings.items(), key=lambda each: (-each[1], each[0]))
-    )
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"

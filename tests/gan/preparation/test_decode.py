@@ -11,12 +11,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from gan.errors import DataError, UserError
 from gan.preparation import decode as module
-from gan.preparation.archives import Content, UnreadableError
+from gan.preparation import formats
 from gan.preparation.decode import Form, decode, decode_chunk
+from gan.preparation.fit import fit_image
+from gan.preparation.listing import Content, UnreadableError
 
 # Pillow itself can be told to raise instead of warning of images that are refused here anyway.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -118,6 +120,199 @@ class TestModes:
         first, second = filled("RGB", (255, 0, 0)), filled("RGB", (0, 255, 0))
         content = encoded(first, "WEBP", save_all=True, append_images=[second], lossless=True)
         assert pixel(content) == [255, 0, 0]
+
+
+def mpo(first: Image.Image, second: Image.Image, **options: Any) -> bytes:
+    return encoded(first, "MPO", save_all=True, append_images=[second], **options)
+
+
+class TestJpeg:
+    """Whatever lies behind its picture, and however large it is."""
+
+    @pytest.fixture
+    def photograph(self) -> Image.Image:
+        rng = np.random.default_rng(0)
+        small = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+        return small.resize((640, 480), Image.Resampling.BICUBIC)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("size", [8, 16, 64])
+    def test_one_with_a_picture_behind_it_is_decoded_as_without(
+        self, photograph: Image.Image, size: int, channels: Literal[1, 3]
+    ) -> None:
+        content = mpo(photograph, filled("RGB", 0, 640), quality=90)
+        alone = content[: content.index(b"\xff\xd9\xff\xd8") + 2]
+        with Image.open(io.BytesIO(content)) as opened:
+            assert opened.format == "MPO"
+        form = Form(size, channels, "resize")
+        np.testing.assert_array_equal(decode(content, form), decode(alone, form))
+        with Image.open(io.BytesIO(alone)) as jpeg:
+            jpeg.draft("L" if channels == 1 else None, (3 * size, 3 * size))
+            assert size == 64 or jpeg.width < 640
+            expected = np.asarray(fit_image(jpeg.convert(jpeg.mode), size, "resize"))
+        np.testing.assert_array_equal(
+            decode(content, form), expected.reshape(size, size, channels).transpose(2, 0, 1)
+        )
+
+    def test_a_damaged_index_of_pictures_is_passed_over(self, photograph: Image.Image) -> None:
+        content = bytearray(mpo(photograph, photograph))
+        start = content.index(b"MPF\0")
+        content[start + 4 : start + 60] = b"\xff" * 56
+        form = Form(8, 3, "resize")
+        whole = decode(mpo(photograph, photograph), form)
+        np.testing.assert_array_equal(decode(bytes(content), form), whole)
+
+    def test_its_fraction_is_what_the_limit_counts(self) -> None:
+        content = encoded(filled("L", 90, 800), "JPEG")
+        for size, limit, part in ((128, 400**2, r"400 x 400"), (256, 800**2, "")):
+            assert decode(content, Form(size, 1, "resize", limit)).shape == (1, size, size)
+            with pytest.raises(UnreadableError, match=rf"{part}, more than the {limit - 1} of"):
+                decode(content, Form(size, 1, "resize", limit - 1))
+        # At an eighth it needs no more than what libjpeg may hold to get there.
+        assert decode(content, Form(8, 1, "resize", 800**2 // 8)).shape == (1, 8, 8)
+        with pytest.raises(UnreadableError, match="more than can be decoded within"):
+            decode(content, Form(8, 1, "resize", 800**2 // 8 - 1))
+
+    def test_a_jpeg_that_is_held_whole_counts_whole(self) -> None:
+        content = encoded(filled("L", 90, 800), "JPEG", progressive=True)
+        assert decode(content, Form(8, 1, "resize", 640_000)).shape == (1, 8, 8)
+        with pytest.raises(UnreadableError, match="more than can be decoded within"):
+            decode(content, Form(8, 1, "resize", 639_999))
+
+    def test_hundreds_of_megapixels(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Only the header is of that size; what is decoded of it, one eighth, is not reached.
+        content = bytearray(encoded(filled("L", 90, 16), "JPEG"))
+        start = content.index(b"\xff\xc0")
+        content[start + 5 : start + 9] = struct.pack(">HH", 16_320, 12_240)  # 200 megapixels
+        sizes = []
+
+        def load(image: Image.Image) -> None:
+            sizes.append(image.size)
+            raise OSError("not needed")
+
+        monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", load)
+        with pytest.raises(UnreadableError, match="not needed"):
+            decode(bytes(content), Form(128, 1, "resize"))
+        assert set(sizes) == {(12_240 // 8, 16_320 // 8)}
+
+
+class TestPng:
+    @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP", b"tEXt"])
+    def test_long_texts_and_profiles_do_not_matter(self, kind: bytes) -> None:
+        packed = zlib.compress(bytes(5 << 20))
+        texts = {
+            b"zTXt": b"Comment\0\0" + packed,
+            b"iTXt": b"Comment\0\1\0\0\0" + packed,
+            b"iCCP": b"profile\0\0" + packed,
+            b"tEXt": b"Comment\0" + b"x" * (70 << 20),
+        }
+        content = png(8, 2, bytes((1, 2, 3)) * 8, (kind, texts[kind]))
+        with (
+            pytest.raises(ValueError, match=r"too large|Too much memory"),
+            Image.open(io.BytesIO(content)),
+        ):
+            pass
+        assert pixel(content) == [1, 2, 3]
+
+    def test_damage_beside_a_long_text_is_still_damage(self) -> None:
+        text = (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(5 << 20)))
+        content = png(8, 2, bytes((1, 2, 3)) * 8, text)
+        for end in (content.index(b"IDAT") + 8, content.index(b"IDAT"), 60, 30):
+            with pytest.raises(UnreadableError):
+                decode(content[:end], Form(8, 3, "resize"))
+
+
+class TestFurtherFormats:
+    def test_gif_gives_its_first_frame(self) -> None:
+        first, second = filled("RGB", (255, 0, 0)), filled("RGB", (0, 255, 0))
+        content = encoded(first, "GIF", save_all=True, append_images=[second])
+        assert pixel(content) == [255, 0, 0]
+
+    def test_transparent_gif(self) -> None:
+        image = filled("P", 1)
+        image.putpalette([9, 9, 9, 250, 100, 5])
+        assert pixel(encoded(image, "GIF", transparency=1)) == [255, 255, 255]
+
+    @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "jpeg"])
+    def test_tiff(self, compression: str | None) -> None:
+        content = encoded(filled("RGB", (200, 100, 50)), "TIFF", compression=compression)
+        assert pixel(content) == pytest.approx(
+            [200, 100, 50], abs=3 if compression == "jpeg" else 0
+        )
+
+    def test_tiff_gives_its_first_page(self) -> None:
+        pages = [filled("L", 7), filled("L", 9)]
+        content = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+        assert pixel(content, 1) == [7]
+
+    def test_tiff_of_cmyk_and_with_alpha(self) -> None:
+        assert pixel(encoded(filled("CMYK", (0, 255, 255, 0)), "TIFF")) == [255, 0, 0]
+        assert pixel(encoded(filled("RGBA", (255, 0, 0, 102)), "TIFF")) == [255, 153, 153]
+
+    @pytest.mark.parametrize(("white_is_zero", "expected"), [(False, 128), (True, 127)])
+    def test_tiff_of_16_bits(self, white_is_zero: bool, expected: int) -> None:
+        image = Image.fromarray(np.full((8, 8), 0x8000, np.uint16))
+        content = bytearray(encoded(image, "TIFF"))
+        assert pixel(bytes(content), 1) == [128]
+        entry = content.index(struct.pack("<HHII", 262, 3, 1, 1))
+        if white_is_zero:
+            content[entry + 8] = 0
+        assert pixel(bytes(content), 1) == [expected]
+
+    @pytest.mark.parametrize(
+        ("dtype", "found"), [(np.float32, "floating point"), (np.int32, "32 bits")]
+    )
+    def test_tiff_whose_levels_mean_nothing(self, dtype: Any, found: str) -> None:
+        content = encoded(Image.fromarray(np.full((8, 8), 7, dtype)), "TIFF")
+        with pytest.raises(UnreadableError, match=f"has levels of {found}.*expected 8 or 16 bits"):
+            decode(content, Form(8, 1, "resize"))
+
+    @pytest.mark.skipif(not formats.is_available("AVIF"), reason="Pillow is without AVIF")
+    def test_avif(self) -> None:
+        content = encoded(filled("RGB", (200, 100, 50), 64), "AVIF", quality=95)
+        assert formats.told_by_content(content) == "AVIF"
+        assert pixel(content) == pytest.approx([200, 100, 50], abs=4)
+
+    def test_heic(self) -> None:
+        pillow_heif = pytest.importorskip("pillow_heif")
+        file = io.BytesIO()
+        pillow_heif.from_pillow(filled("RGB", (200, 100, 50), 64)).save(file, quality=95)
+        content = file.getvalue()
+        assert formats.told_by_content(content) == "HEIF"
+        # Whatever the ending says: it is told by the content.
+        assert pixel(content) == pytest.approx([200, 100, 50], abs=4)
+        with pytest.raises(UnreadableError, match="has 64 x 64 pixels, more than the 4095"):
+            decode(content, Form(8, 3, "resize", 4095))
+        with pytest.raises(UnreadableError):
+            decode(content[: len(content) // 2], Form(8, 3, "resize"))
+
+    def test_what_is_not_installed_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(formats, "is_available", lambda name: name not in formats.INSTALL)
+        assert ".heic" not in formats.readable_endings()
+        assert formats.hint(".heic") == "install pillow-heif"
+        assert formats.hint(".png") == formats.hint(".txt") == ""
+        heic = b"\0\0\0\x18ftypheic" + bytes(40)
+        with pytest.raises(UnreadableError, match=r"of the format HEIF.*: install pillow-heif"):
+            decode(heic, Form(8, 3, "resize"))
+
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [
+            (b"\0\0\0\x14ftypmif1\0\0\0\0avif", "AVIF"),
+            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIF"),
+            (b"\0\0\0\x14ftypisom\0\0\0\0mp42", None),
+            (b"\xff\xd8\xff\xe0", None),
+            (b"", None),
+        ],
+    )
+    def test_what_content_tells(self, content: bytes, expected: str | None) -> None:
+        assert formats.told_by_content(content) == expected
+
+
+def test_pillows_own_limit_is_left_as_it_was() -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    pixel(encoded(filled("L", 9)))
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 class TestTransparency:
@@ -233,9 +428,9 @@ class TestUnreadable:
         with pytest.raises(UnreadableError, match=message):
             decode(content, Form(8, 3, "resize"))
 
-    @pytest.mark.parametrize("content", [b"", b"text", b"GIF89a" + bytes(99), b"\x89PNG\r\n\x1a\n"])
+    @pytest.mark.parametrize("content", [b"", b"text", b"RIFF" + bytes(99), b"\x89PNG\r\n\x1a\n"])
     def test_no_image(self, content: bytes) -> None:
-        self.check(content, "^is not a PNG, JPEG, WebP or BMP image$")
+        self.check(content, "^is not a PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF or HEIC image$")
 
     @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
     @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
@@ -259,7 +454,7 @@ class TestUnreadable:
         start = content.index(b"IHDR")
         checksum = struct.pack(">I", crc(content[start : start + 17]))
         content = content[: start + 17] + checksum + content[start + 21 :]
-        self.check(content, rf"more than the {module.MAX_PIXELS}( pixels)? that are read")
+        self.check(content, f"has {side} x {side} pixels, more than the 67108864 of")
 
     def test_a_chunk_lists_them_and_keeps_the_others(self) -> None:
         good = encoded(filled("L", 9))
@@ -272,7 +467,10 @@ class TestUnreadable:
         images, places, failures = decode_chunk(Form(8, 1, "resize"), chunk)
         assert images.shape == (2, 1, 8, 8)
         assert places.tolist() == [0, 2]
-        assert failures == [("b.png", "is not a PNG, JPEG, WebP or BMP image"), ("d.png", "x")]
+        assert failures == [
+            ("b.png", "is not a PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF or HEIC image"),
+            ("d.png", "x"),
+        ]
 
     def test_want_of_memory_is_no_fault_of_the_image(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def no_memory(*_: Any) -> None:

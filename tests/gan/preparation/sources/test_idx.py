@@ -104,6 +104,96 @@ def test_gzip_is_told_by_content(tmp_path: Path, files: dict[str, bytes]) -> Non
     assert run(odd).manifest == plain
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["MNIST/raw/{}", "{}/{}", "archive/{}/{}"],
+    ids=["torchvision", "kaggle", "kaggle in a folder"],
+)
+def test_files_that_lie_deeper(tmp_path: Path, files: dict[str, bytes], place: str) -> None:
+    plain = run(write(tmp_path / "plain", files)).manifest
+    nested = tmp_path / "nested"
+    for name, content in files.items():
+        path = nested / place.format(name, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (nested / "MNIST" / "processed").mkdir(parents=True)
+    (nested / "MNIST" / "processed" / "training.pt").write_bytes(b"")
+    assert run(nested).manifest == plain
+
+
+def test_files_on_top_come_before_those_that_lie_deeper(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    plain = run(write(tmp_path / "plain", files)).manifest
+    # As an archive of Kaggle has them, once more in folders of their own names.
+    root = write(tmp_path / "root", {name.replace("-idx", ".idx"): files[name] for name in files})
+    for name in files:
+        write(root / name, {name: b"not even read"})
+    assert run(root).manifest == plain
+
+
+def test_two_sets_in_folders_of_their_own(tmp_path: Path, files: dict[str, bytes]) -> None:
+    for name in ("MNIST", "FashionMNIST"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "raw", files)
+    refused(
+        tmp_path,
+        "holds 2 data sets (FashionMNIST/raw/train-*, t10k-*, MNIST/raw/train-*, t10k-*)",
+    )
+    assert run(tmp_path / "MNIST").manifest.splits["train"].count == 5
+
+
+def rows_file(labels: list[int], columns: int = 8) -> bytes:
+    rows = np.zeros((len(labels), columns), ">i4")
+    rows[:, 0], rows[:, 1:] = labels, 70_000
+    return struct.pack(">3I", 0xC02, *rows.shape) + rows.tobytes()
+
+
+class TestQmnist:
+    """Its labels are rows of numbers: the class, the writer and so on."""
+
+    @pytest.fixture
+    def qmnist(self, files: dict[str, bytes]) -> dict[str, bytes]:
+        return {
+            "qmnist-train-images-idx3-ubyte": files[TRAIN],
+            "qmnist-train-labels-idx2-int": rows_file([3, 1, 4, 1, 7]),
+            "qmnist-test-images-idx3-ubyte.gz": files[TEST],
+            "qmnist-test-labels-idx2-int.gz": rows_file([1, 3]),
+            "xnist-images-idx3-ubyte.xz": b"",
+        }
+
+    def test_the_first_column_is_the_class(
+        self, tmp_path: Path, files: dict[str, bytes], qmnist: dict[str, bytes]
+    ) -> None:
+        plain = run(write(tmp_path / "plain", files)).manifest
+        assert run(write(tmp_path / "qmnist", qmnist)).manifest == plain
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (rows_file([3, 1, 4, 1]), "has 4 labels, but qmnist-train-images"),
+            (rows_file([3, 1, 4, 1, 256]), "has classes from 1 to 256: expected 0 to 255"),
+            (rows_file([3, 1, 4, 1, -1]), "has classes from -1 to 4: expected 0 to 255"),
+            (rows_file([3, 1, 4, 1, 7])[:-33], "says 5 labels, but it holds 3"),
+            (rows_file([3, 1, 4, 1, 7]) + b"x", "goes on after the 5 labels"),
+            (struct.pack(">3I", 0xC02, 5, 0), "has rows of 0 numbers: expected 1 to 64"),
+            (struct.pack(">3I", 0xC02, 5, 1 << 31), "has rows of 2147483648 numbers"),
+            (labels_file([3, 1, 4, 1, 7]), "expected 0x00000c02, an IDX file of numbers in 2"),
+            (b"\0\0\x0c\x02\0", "is truncated: it ends within its header"),
+        ],
+    )
+    def test_damage(
+        self, tmp_path: Path, qmnist: dict[str, bytes], content: bytes, message: str
+    ) -> None:
+        qmnist["qmnist-train-labels-idx2-int"] = content
+        refused(write(tmp_path, qmnist), "qmnist-train-labels-idx2-int", message)
+
+
+def test_a_path_that_is_too_long_for_the_system(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*: File name too long"):
+        idx.open_source(DataConfig(name="idx", path=str(tmp_path / ("x" * 300))))
+
+
 def test_packed_beside_unpacked_counts_once(tmp_path: Path, files: dict[str, bytes]) -> None:
     plain = run(write(tmp_path / "plain", files)).manifest
     both = files | {f"{name}.gz": content for name, content in files.items()}

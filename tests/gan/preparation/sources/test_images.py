@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import re
 import tarfile
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from PIL import Image
 from gan.config import DataConfig
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import DataError, UserError
-from gan.preparation import archives, decode
+from gan.preparation import archives, decode, formats
 from gan.preparation.prepare import prepare
 from gan.preparation.sources import images
 from gan.preparation.split import in_test
@@ -31,6 +34,22 @@ def write(root: Path, files: dict[str, bytes]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
     return root
+
+
+def pack(path: Path, files: dict[str, bytes]) -> Path:
+    """An archive of the kind that the name says."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as packed:
+            for name, content in files.items():
+                packed.writestr(name, content)
+        return path
+    mode = "w:gz" if path.suffix == ".gz" else "w"
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
 
 
 def run(path: Path, out: Path, *, workers: int = 0, **settings: Any) -> Prepared:
@@ -135,10 +154,51 @@ class TestFolders:
         assert opened.manifest.label_names is None
         assert len(opened.images("test")) == 30
 
-    def test_three_splits_are_refused(self, tmp_path: Path) -> None:
-        files = {f"{name}/{i}.png": png(0) for name in ("train", "test", "val") for i in range(5)}
+    def test_validation_is_left_out_beside_a_test_split_and_it_is_said(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        opened = layout(tmp_path, "train/{}.png", "test/{}.png", "Val/{}.png")
+        assert len(opened.images("train")) == len(opened.images("test")) == 30
+        assert opened.manifest.passed_over == {"Val/": 30}
+        assert "30 images in the folder Val are left out" in caplog.text
+
+    @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+    def test_what_is_left_out_of_an_archive(self, tmp_path: Path, suffix: str) -> None:
+        folders = ("test", "train", "val")
+        files = {
+            f"{folder}/{label}/{i}.png": png(100 * place + i)
+            for place, folder in enumerate(folders)
+            for label in "ab"
+            for i in range(3)
+        }
+        opened = run(pack(tmp_path / f"a{suffix}", files), tmp_path / "out")
+        assert opened.images("test")[:, 0, 0, 0].tolist() == [0, 1, 2] * 2
+        assert opened.images("train")[:, 0, 0, 0].tolist() == [100, 101, 102] * 2
+        labels = opened.labels("train")
+        assert labels is not None
+        assert labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+    def test_training_and_testing(self, tmp_path: Path) -> None:
+        opened = layout(tmp_path, "mnist_png/training/7/{}.png", "mnist_png/testing/1/{}.png")
+        assert opened.manifest.label_names == ["1", "7"]
+        assert len(opened.images("test")) == 30
+
+    @pytest.mark.parametrize(
+        ("folders", "expected"),
+        [
+            (("train", "test", "extra"), "beside them extra/: expected nothing but images"),
+            (("train", "test", ""), r"beside them /?0\.png: expected nothing but images"),
+            (("train", "test", "testing"), "the folders test and testing, which mean the same"),
+            (("train", "Train", "val"), "the folders Train and train, which mean the same"),
+            (("train", "val", "valid"), "the folders val and valid, which mean the same"),
+        ],
+    )
+    def test_divisions_that_are_none(
+        self, tmp_path: Path, folders: tuple[str, ...], expected: str
+    ) -> None:
+        files = {f"{name}/{i}.png".lstrip("/"): png(0) for name in folders for i in range(3)}
         message = refused(write(tmp_path / "raw", files), tmp_path / "out")
-        assert "has the folders test, train, val: expected train and one other" in message
+        assert re.search(expected, message), message
 
     def test_train_among_other_labels_is_a_label(self, tmp_path: Path) -> None:
         opened = layout(tmp_path, "train/{}.png", "bus/{}.png")
@@ -153,6 +213,164 @@ class TestFolders:
         assert run(root, tmp_path / "out").manifest.label_names == ["caf\\udce9", "tea"]
 
 
+class TestTheSameImages:
+    """However they are packed and whatever lies around them, the same are held out."""
+
+    def held_out(self, path: Path, out: Path) -> list[int]:
+        return sorted(run(path, out).images("test")[:, 0, 0, 0].tolist())
+
+    @pytest.mark.parametrize("around", ["", "pets/", "a/b/pets/"])
+    def test_folder_and_archive(self, tmp_path: Path, files: dict[str, bytes], around: str) -> None:
+        expected = self.held_out(write(tmp_path / "raw", files), tmp_path / "out")
+        assert len(expected) == sum(in_test(name, 0.2) for name in files) > 0
+        packed = {f"{around}{name}": content for name, content in files.items()}
+        for path in (
+            write(tmp_path / "deeper", packed),
+            *(pack(tmp_path / f"a{suffix}", packed) for suffix in (".zip", ".tar", ".tar.gz")),
+        ):
+            assert self.held_out(path, tmp_path / "out") == expected, path
+
+    def test_letters_of_one_part_or_two(self, tmp_path: Path) -> None:
+        names = [f"{folder}/é{i}.png" for folder in ("a", "ü") for i in range(20)]
+        composed = {name: png(i) for i, name in enumerate(names)}
+        parted = {unicodedata.normalize("NFD", name): composed[name] for name in names}
+        assert parted.keys().isdisjoint(composed)
+        one = run(pack(tmp_path / "a.zip", composed), tmp_path / "one")
+        two = run(pack(tmp_path / "b.zip", parted), tmp_path / "two")
+        for split in ("train", "test"):
+            found = [
+                sorted(each.images(split)[:, 0, 0, 0].tolist())  # type: ignore[arg-type]
+                for each in (one, two)
+            ]
+            assert found[0] == found[1]
+        assert one.manifest.label_names == two.manifest.label_names == ["a", "ü"]
+
+    def test_links_instead_of_files(self, tmp_path: Path, files: dict[str, bytes]) -> None:
+        expected = run(write(tmp_path / "raw", files), tmp_path / "one").manifest
+        for name in files:
+            link = tmp_path / "links" / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(tmp_path / "raw" / name)
+        assert run(tmp_path / "links", tmp_path / "two").manifest == expected
+        message = refused(tmp_path / "links", tmp_path / "three", links="refuse")
+        assert "is a link that leads out of data.path" in message
+
+
+class TestLabelsBeside:
+    def labels(self, opened: Prepared) -> dict[int, str]:
+        """Label names by the values of images."""
+        found: dict[int, str] = {}
+        names = opened.manifest.label_names
+        assert names is not None
+        for split in ("train", "test"):
+            labels = opened.labels(split)  # type: ignore[arg-type]
+            assert labels is not None
+            values = opened.images(split)[:, 0, 0, 0].tolist()  # type: ignore[arg-type]
+            found.update(zip(values, (names[label] for label in labels), strict=True))
+        return found
+
+    @pytest.mark.parametrize("packed", ["", ".zip", ".tar", ".tar.gz"])
+    def test_in_folders_and_archives(self, tmp_path: Path, packed: str) -> None:
+        pictures = {f"{i // 10:05d}/img{i:08d}.png": png(i) for i in range(30)}
+        expected = {i: str(i % 3) for i in range(30)}
+        listed = json.dumps({"labels": [[name, i % 3] for i, name in enumerate(pictures)]})
+        table = "name,other,class\n" + "".join(
+            f"img{i:08d},x,{i % 3}\n" for i in reversed(range(30))
+        )
+        classes = {
+            f"{name.removesuffix('.png')}.cls": b"%d" % (i % 3) for i, name in enumerate(pictures)
+        }
+        settings = {"labels": "meta/t.csv", "label_column": "class"}
+        for place, (beside, options) in enumerate(
+            (
+                ({"dataset.json": listed.encode()}, {}),
+                (classes, {}),
+                ({"meta/t.csv": table.encode()}, settings),
+            )
+        ):
+            root = tmp_path / str(place)
+            files = dict(sorted({**pictures, **beside}.items()))
+            path = pack(root.with_suffix(packed), files) if packed else write(root, files)
+            opened = run(path, tmp_path / "out", **options)
+            assert self.labels(opened) == expected
+            assert opened.manifest.passed_over is None
+
+    def test_without_labels_in_dataset_json(self, tmp_path: Path) -> None:
+        files = {f"{i // 20}/{i}.png": png(i) for i in range(40)}
+        files["dataset.json"] = b'{"labels": null}'
+        opened = run(write(tmp_path / "raw", files), tmp_path / "out")
+        assert opened.manifest.label_names is None
+
+    def test_a_missing_table(self, tmp_path: Path, files: dict[str, bytes]) -> None:
+        message = refused(write(tmp_path / "raw", files), tmp_path / "out", labels="l.csv")
+        assert "data.labels l.csv is no file in data.path" in message
+
+    def test_of_what_is_left_out_nothing_is_asked(self, tmp_path: Path) -> None:
+        files = {
+            f"{folder}/{i}.png": png(i) for folder in ("train", "test", "val") for i in range(9)
+        }
+        rows = "".join(f"{folder}/{i},{i % 2}\n" for folder in ("train", "test") for i in range(9))
+        files["l.csv"] = f"file,label\n{rows}".encode()
+        opened = run(write(tmp_path / "raw", files), tmp_path / "out", labels="l.csv")
+        assert opened.manifest.label_names == ["0", "1"]
+        assert opened.manifest.passed_over == {"val/": 9}
+
+
+class TestPassedOver:
+    def test_counted_printed_and_in_the_manifest(
+        self,
+        tmp_path: Path,
+        files: dict[str, bytes],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(formats, "is_available", lambda name: name != "HEIF")
+        more = {f"cat/{i}.HEIC": b"" for i in range(6)} | {"dog/1.tga": b"", "dog/2.tga": b""}
+        out = tmp_path / "out"
+        opened = run(write(tmp_path / "raw", {**files, **more}), out)
+        assert opened.manifest.passed_over == {".heic": 6, ".tga": 2}
+        assert "raw: passed over: 6 .heic (install pillow-heif), 2 .tga" in caplog.text
+        stored = json.loads((out / "manifest.json").read_bytes())
+        assert stored["passed_over"] == {".heic": 6, ".tga": 2}
+
+    def test_nothing_says_nothing(
+        self, tmp_path: Path, files: dict[str, bytes], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        run(write(tmp_path / "raw", files), tmp_path / "out")
+        assert "passed_over" not in json.loads((tmp_path / "out/manifest.json").read_bytes())
+        assert caplog.text == ""
+
+    def test_symbols_say_it_too(self, tmp_path: Path, files: dict[str, bytes]) -> None:
+        root = write(tmp_path / "raw", {**files, "notes.txt": b""})
+        assert run(root, tmp_path / "out", levels=2).manifest.passed_over == {".txt": 1}
+
+    def test_every_ending_of_a_format(self, tmp_path: Path) -> None:
+        endings = ("jpg", "jpeg", "jpe", "jfif", "mpo", "JPG", "tif", "tiff", "gif", "bmp", "dib")
+        kinds = {"j": "JPEG", "m": "JPEG", "J": "JPEG", "t": "TIFF", "g": "GIF"}
+        files = {}
+        for place, ending in enumerate(endings):
+            for i in range(9):
+                file = io.BytesIO()
+                Image.new("L", (8, 8), 20 * place).save(file, kinds.get(ending[0], "BMP"))
+                files[f"{i}.{ending}"] = file.getvalue()
+        opened = run(write(tmp_path / "raw", files), tmp_path / "out")
+        found = [opened.images(split)[:, 0, 0, 0] for split in ("train", "test")]
+        assert sorted({int(value) for value in np.concatenate(found)}) == [
+            20 * place for place in range(len(endings))
+        ]
+        assert opened.manifest.passed_over is None
+
+
+def test_names_from_outside_are_shown_on_one_line(tmp_path: Path) -> None:
+    root = write(
+        tmp_path / "raw", {"a.png": png(1), "b\n\x1b[31mc.png": b"", "d" * 200 + ".png": b""}
+    )
+    message = refused(root, tmp_path / "out")
+    assert "  b\\n\\x1b[31mc.png: is not a" in message
+    assert len(message.splitlines()) == 4
+    assert max(map(len, message.splitlines())) < 300
+
+
 class TestBadInput:
     def test_missing(self, tmp_path: Path) -> None:
         assert "none does not exist" in refused(tmp_path / "none", tmp_path / "out")
@@ -160,7 +378,8 @@ class TestBadInput:
     def test_empty_but_for_the_readme(self, tmp_path: Path) -> None:
         root = write(tmp_path / "raw", {"README.md": b"Put your data here."})
         message = refused(root, tmp_path / "out")
-        assert f"data.path {root} holds no images: expected PNG, JPEG, WebP or BMP" in message
+        assert f"data.path {root} holds no images: expected PNG, JPEG, WebP, BMP" in message
+        assert message.endswith("; passed over: 1 .md")
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_stop_lists_all_by_name(
@@ -176,7 +395,9 @@ class TestBadInput:
         files[names[30]] = files[names[30]][:45]
         message = refused(write(tmp_path / "raw", files), tmp_path / "out", workers=workers)
         assert "2 images in" in message
-        assert f"{names[3]}: is not a PNG, JPEG, WebP or BMP image" in message
+        assert (
+            f"{names[3]}: is not a PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF or HEIC image" in message
+        )
         assert f"{names[30]}: " in message
 
     @pytest.mark.parametrize("workers", [0, 2])
@@ -226,11 +447,10 @@ class TestBadInput:
         message = refused(root, tmp_path / "out", on_error="skip")
         assert "no image of it can be used" in message
 
-    def test_image_bombs_by_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(decode, "MAX_PIXELS", 100)
-        root = write(tmp_path / "raw", {"a.png": png(1), "bomb.png": png(1, 11)})
-        message = refused(root, tmp_path / "out")
-        assert "bomb.png: has 11 x 11 pixels, more than the 100 that are read" in message
+    def test_image_bombs_by_name(self, tmp_path: Path) -> None:
+        root = write(tmp_path / "raw", {"a.png": png(1), "bomb.png": png(1, 129)})
+        message = refused(root, tmp_path / "out", max_pixels=128 * 128)
+        assert "bomb.png: has 129 x 129 pixels, more than the 16384 of data.max_pixels" in message
 
     @pytest.mark.parametrize("on_error", ["stop", "skip"])
     def test_pad_of_a_larger_image(self, tmp_path: Path, on_error: str) -> None:
@@ -260,7 +480,7 @@ class TestBadInput:
         with tarfile.open(tmp_path / "a.tar", "w") as tar:
             tar.add(tmp_path / "raw", ".")
         monkeypatch.setattr(archives, "_opened_tar", _truncating(archives._opened_tar))
-        with pytest.raises(DataError, match=r"a\.tar is damaged"):
+        with pytest.raises(DataError, match=r"a\.tar is damaged or foreign"):
             run(tmp_path / "a.tar", out)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 

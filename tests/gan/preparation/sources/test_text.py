@@ -49,11 +49,25 @@ def test_a_folder_in_the_order_of_its_names(
         (tmp_path / name).write_bytes(b"\xff")
     with caplog.at_level("WARNING"):
         found = texts(tmp_path)
+    passed_over = open_source(config(tmp_path)).passed_over
+    assert passed_over == {".gz": 1, ".md": 2, "no ending": 1}
     assert [line.rstrip("\n") for line in found] == ["first", "second", "third"]
-    assert [record.message for record in caplog.records] == [
-        f"data.path {tmp_path}: passed over 2 .md, 1 without an ending, 1 .gz",
+    assert [record.message for record in caplog.records][:1] == [
         f"data.path {tmp_path}: 1 of 4 texts are empty: empty.txt",
     ]
+
+
+def test_files_of_other_endings_stand_in_the_manifest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("\n".join(LINES))
+    (tmp_path / "in" / "b.pdf").write_bytes(b"%PDF")
+    with caplog.at_level("WARNING"):
+        manifest = prepare(config(tmp_path / "in"), tmp_path / "out", progress=False)
+    assert manifest.passed_over == {".pdf": 1}
+    assert f"{tmp_path}/in: passed over: 1 .pdf" in caplog.text
+    assert open_prepared(tmp_path / "out").manifest == manifest
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
@@ -108,7 +122,7 @@ def test_what_holds_no_text(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no text: expected .txt or .txt.gz files"):
         open_source(config(tmp_path))
     (tmp_path / "a.pdf").write_text("")
-    with pytest.raises(DataError, match=r"expected .txt or .txt.gz files; found 1 .pdf$"):
+    with pytest.raises(DataError, match=r"expected .txt or .txt.gz files; passed over: 1 .pdf$"):
         open_source(config(tmp_path))
     (tmp_path / "empty.txt").write_text("")
     for path in (tmp_path, tmp_path / "empty.txt"):
@@ -319,12 +333,13 @@ def test_too_little_running_text_says_how_it_is_held_out(tmp_path: Path) -> None
         prepare(config(path, windows="sliding"), tmp_path / "out", progress=False)
 
 
-def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "outside.txt").write_text("abc")
+def test_a_link_that_leads_out_is_followed_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "outside.txt").write_text("abc\n" * 40)
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "a.txt").symlink_to(tmp_path / "outside.txt")
+    assert open_source(config(tmp_path / "inside")).alphabet is not None
     with pytest.raises(DataError, match="link that leads out"):
-        open_source(config(tmp_path / "inside"))
+        open_source(config(tmp_path / "inside", links="refuse"))
 
 
 @pytest.mark.parametrize("windows", ["lines", "sliding"])
