@@ -21,7 +21,8 @@ Kind = Literal["images", "points", "text", "labels"]
 Images = npt.NDArray[np.uint8]
 # fp32 [N, D].
 Points = npt.NDArray[np.float32]
-Examples = Images | Points
+# Symbols too: uint16 are of texts, of alphabets that a byte cannot tell apart.
+Examples = npt.NDArray[np.uint8 | np.uint16 | np.float32]
 # int64 [N].
 Labels = npt.NDArray[np.int64]
 

@@ -1,6 +1,9 @@
 """What symbols mean: colours of pixels, characters of text, or names of classes.
 
-Discrete data is stored as symbols, uint8 numbers below the size of its alphabet. The alphabet says
+Discrete data is stored as symbols, numbers below the size of its alphabet: uint8 as far as a byte
+goes, uint16 for alphabets of more, which only characters make (`symbol_dtype`). PyTorch can do
+little with uint16; tensors of such symbols are int32, and `symbol_tensor` and `symbol_array` are
+the border. The alphabet says
 what each one stands for, and stands in the manifest of the data and in the file of a generator.
 There are three, `Colours`, `Characters` and `ClassNames`; `Alphabet` is what they have in common.
 """
@@ -19,10 +22,13 @@ from torch import Tensor
 
 from gan.pixels import Images, Kind, from_uint8
 
-# uint8 [N, H, W] of images, [N, L] of text.
-Symbols = npt.NDArray[np.uint8]
+# uint8 [N, H, W] of images, uint8 or uint16 [N, L] of text.
+Symbols = npt.NDArray[np.uint8 | np.uint16]
 
+# As many as a byte tells apart: of colours and classes.
 MAX_SYMBOLS = 256
+# As many as two bytes tell apart: of characters.
+MAX_CHARACTERS = 65_536
 # Stands for every character that has no symbol of its own.
 REPLACEMENT = "\ufffd"
 # Ends a text, and fills it up to the length of the others.
@@ -35,7 +41,7 @@ class Alphabet(Protocol):
     """What each symbol stands for.
 
     Two symbols make a Bernoulli variable, more a categorical one. An alphabet is made of between 2
-    and 256 different values, or raises ValueError.
+    and `MAX_SYMBOLS`, of characters `MAX_CHARACTERS`, different values, or raises ValueError.
     """
 
     # What the symbols are, as messages and files call them.
@@ -56,7 +62,7 @@ class Alphabet(Protocol):
     def positions(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Where an example of `example_shape` has one symbol each."""
 
-    def shown(self, symbols: Symbols) -> npt.NDArray[np.uint8]:
+    def shown(self, symbols: Symbols) -> Symbols:
         """Symbols `[N, *positions]` as judges and figures take examples of `kind`."""
 
 
@@ -165,7 +171,7 @@ class Characters:
         values: V characters.
 
     Raises:
-        ValueError: not between 2 and 256 different ones, or one is not a single character.
+        ValueError: not between 2 and 65,536 different ones, or one is not a single character.
     """
 
     noun: ClassVar[str] = "characters"
@@ -174,7 +180,7 @@ class Characters:
     values: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check_size(self.noun, self.values)
+        _check_size(self.noun, self.values, MAX_CHARACTERS)
         for character in self.values:
             # A surrogate is half a character, and no file of UTF-8 has it.
             if len(character) != 1 or "\ud800" <= character <= "\udfff":
@@ -207,14 +213,14 @@ class Characters:
         return shape
 
     def shown(self, symbols: Symbols) -> Symbols:
-        """As they are: uint8 `[N, L]`."""
+        """As they are: `[N, L]`."""
         return symbols
 
     def decode(self, symbols: Symbols) -> list[str]:
-        """The texts of `symbols`, uint8 `[N, L]`: N strings of L characters each.
+        """The texts of `symbols`, `[N, L]` of `symbol_dtype`: N strings of L characters each.
 
         Raises:
-            ValueError: not `[N, L]`, or some are not in the alphabet.
+            ValueError: not `[N, L]`, of another dtype, or some are not in the alphabet.
         """
         _check_symbols(symbols, self.size)
         if symbols.ndim != 2:
@@ -225,7 +231,9 @@ class Characters:
         return [text[row * length : (row + 1) * length] for row in range(len(symbols))]
 
     def encode(self, text: str) -> Symbols:
-        """The symbols of `text`, uint8 `[L]`; characters without one become `REPLACEMENT`.
+        """The symbols of `text`, `[L]`; characters without one become `REPLACEMENT`.
+
+        uint8, or uint16 in an alphabet of more than 256: see `symbol_dtype`.
 
         Raises:
             ValueError: a character has no symbol and there is no `REPLACEMENT` in the alphabet;
@@ -235,7 +243,7 @@ class Characters:
         known = np.array([ord(character) for character in self.values], "<u4")
         order = np.argsort(known)
         places = np.minimum(np.searchsorted(known[order], codes), len(known) - 1)
-        symbols = order[places].astype(np.uint8)
+        symbols: Symbols = order[places].astype(symbol_dtype(self.size))
         missing = known[symbols] != codes
         if missing.any():
             if REPLACEMENT not in self.values:
@@ -287,6 +295,31 @@ class ClassNames:
     def shown(self, symbols: Symbols) -> Symbols:
         """As they are: uint8 `[N]`."""
         return symbols
+
+
+def symbol_dtype(size: int) -> np.dtype[Any]:
+    """How symbols of an alphabet of `size` are stored: uint8 up to 256, little-endian uint16 above.
+
+    Raises:
+        ValueError: no such alphabet.
+    """
+    if not 2 <= size <= MAX_CHARACTERS:
+        raise ValueError(f"an alphabet has 2 to {MAX_CHARACTERS} symbols: found {size}")
+    return np.dtype("|u1" if size <= MAX_SYMBOLS else "<u2")
+
+
+def symbol_tensor(stored: npt.NDArray[Any]) -> Tensor:
+    """Stored examples as a tensor on the CPU: what is uint16 becomes int32, others share memory.
+
+    Indexing, comparing, joining and looking up are not there for PyTorch's uint16.
+    """
+    return torch.from_numpy(stored.astype(np.int32) if stored.dtype.itemsize == 2 else stored)
+
+
+def symbol_array(symbols: Tensor, size: int) -> Symbols:
+    """Symbols of an alphabet of `size` as they are stored; back from any device."""
+    array: Symbols = symbols.cpu().numpy().astype(symbol_dtype(size), copy=False)
+    return array
 
 
 def alphabet_from_json(values: Any) -> Colours | Characters | ClassNames:
@@ -364,9 +397,9 @@ def nearest(pixels: npt.NDArray[np.uint8], colours: npt.NDArray[np.uint8]) -> Sy
     return symbols
 
 
-def _check_size(key: str, symbols: Sequence[object]) -> None:
-    if not 2 <= len(symbols) <= MAX_SYMBOLS:
-        raise ValueError(f"an alphabet has 2 to {MAX_SYMBOLS} {key}: found {len(symbols)}")
+def _check_size(key: str, symbols: Sequence[object], most: int = MAX_SYMBOLS) -> None:
+    if not 2 <= len(symbols) <= most:
+        raise ValueError(f"an alphabet has 2 to {most} {key}: found {len(symbols)}")
     try:
         repeated = len(set(symbols)) < len(symbols)
     except TypeError:
@@ -376,8 +409,9 @@ def _check_size(key: str, symbols: Sequence[object]) -> None:
 
 
 def _check_symbols(symbols: Symbols, size: int) -> None:
-    if symbols.dtype != np.uint8:
-        raise ValueError(f"symbols are {symbols.dtype}: expected uint8")
+    expected = symbol_dtype(size)
+    if symbols.dtype != expected:
+        raise ValueError(f"symbols are {symbols.dtype}: expected {expected}")
     if symbols.size and symbols.max() >= size:
         raise ValueError(
             f"symbols go up to {symbols.max()}: expected less than {size}, the size of the alphabet"

@@ -44,7 +44,8 @@ def main(config: Config) -> None:
     # Of the symbols that are drawn from a discrete generator's distributions.
     seed = stream_seed(config.seed, "symbols of samples")
     batches = generate(generator, latent, sample.batch_size, seed)
-    write_samples(SAMPLES, generator.kind, (sample.count, *generator.shape), batches)
+    shape = (sample.count, *generator.shape)
+    write_samples(SAMPLES, generator.kind, shape, batches, alphabet=generator.alphabet)
     if isinstance(generator.alphabet, Characters):
         texts = _texts(generator.alphabet, sample.batch_size)
         write_lines(texts, SAMPLES / "samples.txt")

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from benchmarks.offline import Case
 from kernels.policy_gradient import tiles, triton
+from kernels.policy_gradient.fixed_point import MOST_IN_A_BYTE, estimate_bits
 
-# The widths of a tile; numbers of categories in between run the same code.
-_CATEGORIES = (2, 4, 8, 16, 32, 64, 128, 256)
+# The widths of a tile; numbers of categories in between run the same code. More than the last but
+# one go over the categories a tile at a time, and run the same code but for `estimate_bits`.
+_CATEGORIES = (2, 4, 8, 16, 32, 64, 128, 256, 3000)
+_NARROW = (
+    triton.sample_categorical_kernel,
+    triton.log_prob_categorical_kernel,
+    triton.score_categorical_kernel,
+)
+_WIDE = (triton.sample_wide_kernel, triton.log_prob_wide_kernel, triton.score_wide_kernel)
 _DTYPES = ("fp32", "bf16", "fp16")
 # More than any tile has.
 _MANY_POSITIONS = 1 << 20
@@ -28,6 +36,9 @@ def cases() -> list[Case]:
 
 def _categorical(categories: int, dtype: str) -> list[Case]:
     tile = tiles.tiling(_MANY_POSITIONS, categories)
+    sample, log_prob, score = _WIDE if tiles.is_wide(categories) else _NARROW
+    bits = {"ESTIMATE_BITS": estimate_bits(categories)} if tiles.is_wide(categories) else {}
+    drawn = "*u8" if categories <= MOST_IN_A_BYTE else "*i32"
     found = []
     # As [B, …, V] and as [B, V, …]: the unit stride is a constant, as the launcher makes it.
     for layout, unit in (("last", "stride_v"), ("first", "stride_p")):
@@ -37,20 +48,20 @@ def _categorical(categories: int, dtype: str) -> list[Case]:
         gradient_unit = unit.replace("stride", "grad")
         gradient = tuple(each.replace("stride", "grad") for each in strides)
         found += [
-            *_samples(name, triton.sample_categorical_kernel, dtype, _SIZES, strides, constants)[
+            *_samples(name, sample, dtype, _SIZES, strides, constants | bits, drawn)[
                 : 2 if categories == _CATEGORIES[0] else 1
             ],
             _case(
                 f"log_prob {name}",
-                triton.log_prob_categorical_kernel,
-                {"logits": f"*{dtype}", "symbols": "*u8", "partials": "*fp32"},
+                log_prob,
+                {"logits": f"*{dtype}", "symbols": drawn, "partials": "*fp32"},
                 (*_SIZES, "samples_each", *strides),
                 constants,
             ),
             _case(
                 f"score {name}",
-                triton.score_categorical_kernel,
-                _gradient_pointers(dtype),
+                score,
+                _gradient_pointers(dtype, drawn),
                 (*_SIZES, *strides, *gradient),
                 {**constants, gradient_unit: 1},
             ),
@@ -89,9 +100,10 @@ def _samples(
     sizes: tuple[str, ...],
     strides: tuple[str, ...],
     constants: dict[str, object],
+    drawn: str = "*u8",
 ) -> list[Case]:
     """Sampling with seed and offset as numbers, and as tensors."""
-    pointers = {"logits": f"*{dtype}", "symbols": "*u8", "partials": "*fp32"}
+    pointers = {"logits": f"*{dtype}", "symbols": drawn, "partials": "*fp32"}
     numbers = (*_SEED, *sizes, "groups_each", *strides)
     absent: dict[str, object] = {"seed_tensor": None, "offset_tensor": None}
     on_device = {"seed_tensor": "*i64", "offset_tensor": "*i64"}
@@ -108,10 +120,10 @@ def _samples(
     ]
 
 
-def _gradient_pointers(dtype: str) -> dict[str, str]:
+def _gradient_pointers(dtype: str, drawn: str = "*u8") -> dict[str, str]:
     return {
         "logits": f"*{dtype}",
-        "symbols": "*u8",
+        "symbols": drawn,
         "incoming": "*fp32",
         "gradient": f"*{dtype}",
     }

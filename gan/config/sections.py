@@ -84,7 +84,10 @@ class DataConfig(Section):
         description="colours as symbols, chosen from the training images; 0: images as they are",
     )
     alphabet: int = Field(
-        96, ge=2, le=256, description="characters of text with a symbol of their own, at most"
+        96,
+        ge=2,
+        le=65_536,
+        description="characters of text with a symbol of their own, at most",
     )
     length: int = Field(32, ge=4, le=1024, description="characters of an example of text")
     windows: Literal["lines", "sliding"] = Field(

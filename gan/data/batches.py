@@ -12,6 +12,7 @@ from torch import Tensor
 from gan.errors import DataError
 from gan.pixels import Examples, Labels
 from gan.runtime import stream_seed
+from gan.symbols import symbol_tensor
 
 # Share of the GPU memory that is free at the start which the data set may take for itself.
 RESIDENT_SHARE = 0.25
@@ -58,7 +59,7 @@ class Batches:
 
         Args:
             examples: images, uint8 `[N, C, H, W]`, points, fp32 `[N, D]`, or symbols, uint8
-                `[N, H, W]` or `[N, L]`, or labels, int64 `[N]`; memory-mapped or not.
+                `[N, H, W]`, uint8 or uint16 `[N, L]`, or labels, int64 `[N]`; memory-mapped or not.
             batch_size: examples a batch.
             seed: determines the order.
             device: where batches are wanted.
@@ -82,7 +83,7 @@ class Batches:
         # NHWC: a row of it is an image in channels_last.
         self._resident: Tensor | None = None  # [N, H, W, C], or as examples
         if _fits(examples, device) if resident is None else resident:
-            rows = torch.from_numpy(examples)
+            rows = symbol_tensor(examples)
             outermost = rearrange(rows, "n c h w -> n h w c") if rows.ndim == 4 else rows
             self._resident = outermost.contiguous().to(device)
         self._order = self._draw_order()
@@ -93,7 +94,7 @@ class Batches:
         """The next batch on the device.
 
         Images are uint8 `[B, C, H, W]` in channels_last, points fp32 `[B, D]`, symbols uint8
-        `[B, H, W]` or `[B, L]`, labels int64 `[B]`.
+        `[B, H, W]` or `[B, L]`, int32 where they are stored as uint16, labels int64 `[B]`.
         """
         if self._resident is not None:
             rows = self._resident[self._advance()]
@@ -147,7 +148,7 @@ class Batches:
         return index
 
     def _gather(self, index: Tensor) -> Tensor:
-        rows = torch.from_numpy(self._examples[index.numpy()])  # [B, *shape], copied from the map
+        rows = symbol_tensor(self._examples[index.numpy()])  # [B, *shape], copied from the map
         if rows.ndim == 4:
             rows = rows.contiguous(memory_format=torch.channels_last)
         return rows.pin_memory() if self.device.type == "cuda" else rows
@@ -179,4 +180,6 @@ def _fits(examples: Examples | Labels, device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
-    return examples.nbytes <= RESIDENT_SHARE * free
+    # Of uint16 the tensor is int32.
+    needed = 2 * examples.nbytes if examples.dtype.itemsize == 2 else examples.nbytes
+    return needed <= RESIDENT_SHARE * free

@@ -1,7 +1,8 @@
 """The format of prepared data: one array file a split and a JSON manifest, and nothing else.
 
     train.npy, test.npy                images, uint8 [N, C, H, W]; points, fp32 [N, D]; symbols of
-                                       images, uint8 [N, H, W], or of text, uint8 [N, L]
+                                       images, uint8 [N, H, W], or of text, [N, L], uint8 or, of
+                                       more than 256, uint16
     train_labels.npy, test_labels.npy  int64 [N], only when the source has labels
     manifest.json                      what the arrays are, and checksums
 
@@ -30,7 +31,7 @@ from gan.config.parsing import Section
 from gan.errors import DataError, reading, shown
 from gan.json_file import read_json
 from gan.pixels import Kind
-from gan.symbols import Characters, Colours, alphabet_from_json
+from gan.symbols import Characters, Colours, alphabet_from_json, symbol_dtype
 
 Split = Literal["train", "test"]
 
@@ -39,7 +40,7 @@ class StoredFormat(NamedTuple):
     """How examples are stored.
 
     Attributes:
-        dtype: in the manifest.
+        dtype: in the manifest; of symbols that a byte can tell apart, see `stored_dtype`.
         descriptor: the same as the array's header spells it, little-endian on every machine.
         axes: letters of the shape of one.
         kind: what they are once symbols are decoded.
@@ -97,6 +98,14 @@ class Skipped(Section):
     names: list[str] = Field(description=f"the first {MAX_SKIPPED_NAMES}")
 
 
+class WithoutSymbol(Section):
+    """Characters of a text that the alphabet has no symbol for, and U+FFFD stands for."""
+
+    count: int = Field(ge=1)
+    characters: int = Field(ge=1, description="of the text in all")
+    share: float = Field(ge=0, le=1, description="of these; rounded")
+
+
 class Manifest(Section):
     """What a prepared folder holds. Equal data has equal manifests, wherever it came from."""
 
@@ -110,10 +119,13 @@ class Manifest(Section):
         description="of one example as it is stored: channels, height, width; dimensions; height, "
         "width of symbols; or length"
     )
-    dtype: Literal["uint8", "float32"]
+    dtype: Literal["uint8", "uint16", "float32"]
     alphabet: dict[str, Any] | None = Field(
         None,
         description="what symbols stand for, as `gan.symbols` has it; only where there are any",
+    )
+    without_symbol: WithoutSymbol | None = Field(
+        None, description="only of text, and only where some characters have none"
     )
     label_names: list[str] | None = Field(description="a label is an index into it")
     splits: dict[Split, SplitManifest]
@@ -161,15 +173,34 @@ class Manifest(Section):
         # Images are described as they were before there were symbols and toys, byte by byte, so
         # that their checksums, and whatever was computed from them, stay valid.
         content: dict[str, Any] = dump(self)
-        for key in ("alphabet", "toy", "passed_over"):
+        for key in ("alphabet", "toy", "without_symbol", "passed_over"):
             if content.get(key) is None:
                 content.pop(key, None)
         return content
+
+    @property
+    def stored(self) -> tuple[str, str]:
+        """The dtype of the arrays, and how their headers spell it; see `stored_dtype`."""
+        alphabet = None if self.alphabet is None else alphabet_from_json(self.alphabet)
+        return stored_dtype(self.kind, None if alphabet is None else alphabet.size)
 
     def to_json(self) -> bytes:
         """The bytes of `manifest.json`."""
         content = self.model_dump(mode="json")
         return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def stored_dtype(kind: StoredKind, symbols: int | None) -> tuple[str, str]:
+    """The dtype of examples of `kind`, and the same as the array's header spells it.
+
+    Args:
+        kind: what they are.
+        symbols: size of their alphabet; None where they have none.
+    """
+    if symbols is None:
+        return STORED[kind].dtype, STORED[kind].descriptor
+    dtype = symbol_dtype(symbols)
+    return dtype.name, dtype.str
 
 
 def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
@@ -219,10 +250,11 @@ def _checked(path: Path, values: dict[str, Any]) -> Manifest:
         first = error.errors(include_url=False)[0]
         place = ": ".join([shown(path), *filter(None, [shown(".".join(map(str, first["loc"])))])])
         raise DataError(f"{place}: {first['msg']}; run prepare again") from None
-    if manifest.dtype != STORED[manifest.kind].dtype:
+    expected, _ = manifest.stored
+    if manifest.dtype != expected:
         raise DataError(
             f"{shown(path)} has {manifest.kind} of dtype {manifest.dtype}: expected "
-            f"{STORED[manifest.kind].dtype}; run prepare again"
+            f"{expected}; run prepare again"
         )
     if set(manifest.splits) != set(SPLITS):
         raise DataError(

@@ -107,7 +107,9 @@ class Prepared:
         )
 
     def symbols(self, split: Split) -> Symbols:
-        """The symbols of `split`, uint8 `[N, H, W]` or `[N, L]`, memory-mapped as `examples`.
+        """The symbols of `split`, `[N, H, W]` or `[N, L]`, memory-mapped as `examples`.
+
+        uint8, or uint16 where there are more than 256: as `gan.symbols.symbol_dtype` has it.
 
         Raises:
             DataError: examples are not made of symbols.
@@ -168,7 +170,7 @@ def open_prepared(folder: str | os.PathLike[str]) -> Prepared:
     manifest = read_manifest(folder)
     for split in SPLITS:
         part = manifest.splits[split]
-        descriptor = STORED[manifest.kind].descriptor
+        _, descriptor = manifest.stored
         _check_array(folder / part.array.file, descriptor, (part.count, *manifest.shape))
         if part.labels is not None:
             _check_array(folder / part.labels.file, LABEL_DTYPE, (part.count,))

@@ -21,7 +21,7 @@ class TrainingSet:
 
     Attributes:
         examples: images, uint8 `[N, C, S, S]`, points, fp32 `[N, D]`, or symbols, of images, uint8
-            `[N, S, S]`, or of texts, uint8 `[N, L]`; memory-mapped or not.
+            `[N, S, S]`, or of texts, uint8 or uint16 `[N, L]`; memory-mapped or not.
         alphabet: what symbols mean, where examples are symbols; of a classifier, what labels mean.
         labels: of images, int64 `[N]`, where the game is about labels.
         toy: the density that points were drawn from, where it is known.

@@ -55,7 +55,7 @@ def evaluate(
     """Judge `samples` by held-out texts. The same input gives the same result.
 
     Args:
-        samples: uint8 `[N, L]`, drawn independently of each other.
+        samples: symbols `[N, L]`, drawn independently of each other.
         prepared: the texts that the generator was trained on, for floors and copies.
         judge: of these texts.
         config: `ngrams` and `memorisation_images` are used.

@@ -59,8 +59,10 @@ def save_figure(figure: Figure, path: PathLike) -> None:
     """Write `figure` as a PNG without a date or a version in it, whole or not at all."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # A script that the font does not have is drawn as boxes.
+        # A script that the font does not have is drawn as boxes, and one that is written from
+        # right to left, or joined, letter by letter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
         figure.savefig(buffer, format="png", metadata={"Software": None})
     write_bytes(path, buffer.getvalue())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,13 @@ from einops import rearrange
 from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.figures.canvas import COLOURS, PathLike, new_figure, plain, save_figure
+from gan.figures.glyphs import fonts_for
 from gan.generators.lines import visible
+from gan.symbols import Symbols, symbol_dtype
 from gan.training.snapshots import Snapshot
 
-# It comes with Matplotlib, so that a page looks alike on every machine.
-FONT = "DejaVu Sans Mono"
+# Where all samples are as text, beside them.
+LINES = "results/samples/samples.txt"
 FONT_SIZE = 8.0  # points
 CHARACTER_WIDTH = 0.602 * FONT_SIZE / 72  # inches
 LINE_SPACING = 1.25
@@ -32,6 +34,8 @@ GAP = 3  # characters between two columns
 
 def page(texts: Sequence[str], path: PathLike, *, title: str, group: int = 0) -> None:
     """Write `texts` as a page, one a line, from top to bottom in as many columns as fit.
+
+    Characters that no installed font has (`gan.figures.glyphs`) are boxes, and the page says so.
 
     Args:
         texts: what is to be read.
@@ -49,7 +53,10 @@ def page(texts: Sequence[str], path: PathLike, *, title: str, group: int = 0) ->
         [visible(text) for text in texts[start : start + size]] + ([""] if group else [])
         for start in range(0, len(texts), size)
     ]
-    width = max(len(line) for block in blocks for line in block) + GAP
+    fonts = fonts_for(line for block in blocks for line in block)
+    width = max(fonts.width(line) for block in blocks for line in block) + GAP
+    if fonts.boxes:
+        title += f" (no font here has {fonts.boxes} of their characters: boxes; see {LINES})"
     across = min(len(blocks), max(1, int(PAGE_WIDTH / (width * CHARACTER_WIDTH))))
     down = math.ceil(len(blocks) / across)
     columns = [
@@ -65,7 +72,7 @@ def page(texts: Sequence[str], path: PathLike, *, title: str, group: int = 0) ->
             (0.1 + place * width * CHARACTER_WIDTH) / (page_width + 0.2),
             (height + 0.1) / (height + 0.5),
             "\n".join(column),
-            family=FONT,
+            family=fonts.families,
             size=FONT_SIZE,
             linespacing=LINE_SPACING,
             va="top",
@@ -118,7 +125,9 @@ def real(prepared: Prepared, folder: Path, columns: int) -> None:
 
 def moment(snapshot: Snapshot, prepared: Prepared, path: Path, columns: int) -> None:
     """Samples of a step as a page."""
-    texts = prepared.characters.decode(snapshot.samples.astype(np.uint8, copy=False))
+    alphabet = prepared.characters
+    symbols = snapshot.samples.astype(symbol_dtype(alphabet.size), copy=False)
+    texts = alphabet.decode(cast(Symbols, symbols))
     page(texts, path, title=f"step {snapshot.step:,}")
 
 

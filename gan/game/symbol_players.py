@@ -85,7 +85,7 @@ class WeighingPlayers(Symbolic):
         return self._shown(batch)
 
     def _shown(self, symbols: Tensor) -> Tensor:
-        """Symbols, uint8 `[N, *positions]`, as the discriminator takes them."""
+        """Symbols, integers `[N, *positions]`, as the discriminator takes them."""
         if self._colours is None:
             return symbols
         return relaxation.colours(symbols, self._colours)
@@ -196,8 +196,8 @@ def symbol_spread(fake: Tensor, real: Tensor, size: int) -> Tensor:
     The variance of a one-hot vector, summed over its V coordinates, is 1 − Σ_v p_v².
 
     Args:
-        fake: symbols, uint8 `[N, L]`, or one a sample, `[N]`.
-        real: symbols, uint8 `[B, L]` or `[B]`.
+        fake: symbols, integers `[N, L]`, or one a sample, `[N]`.
+        real: symbols, integers `[B, L]` or `[B]`.
         size: V.
     """
     of_fake, of_real = (_symbol_variance(batch, size) for batch in (fake, real))

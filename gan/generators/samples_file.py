@@ -16,8 +16,9 @@ from gan.files import atomic_write, write_json
 from gan.json_file import read_json
 from gan.npy_file import map_array
 from gan.pixels import Kind
+from gan.symbols import Alphabet, symbol_dtype
 
-# Little-endian on every machine.
+# Little-endian on every machine. Texts of more than 256 characters are uint16.
 DTYPES: dict[Kind, str] = {"images": "|u1", "points": "<f4", "text": "|u1", "labels": "<f4"}
 # What is read: dtypes, and dimensions, that of the samples included.
 FORMS: dict[Kind, tuple[tuple[str, ...], int]] = {
@@ -35,8 +36,8 @@ class SampleFile(NamedTuple):
 
     Attributes:
         kind: what they are.
-        array: images, uint8 `[N, C, H, W]`, points, fp32 `[N, D]`, symbols of texts, uint8
-            `[N, L]`, or probabilities of labels, fp32 `[N, V]`; memory-mapped.
+        array: images, uint8 `[N, C, H, W]`, points, fp32 `[N, D]`, symbols of texts, uint8 or
+            uint16 `[N, L]`, or probabilities of labels, fp32 `[N, V]`; memory-mapped.
     """
 
     kind: Kind
@@ -49,6 +50,7 @@ def write_samples(
     shape: tuple[int, ...],
     batches: Iterable[npt.NDArray[np.generic]],
     *,
+    alphabet: Alphabet | None = None,
     progress: bool = True,
 ) -> None:
     """Write `batches`, as they come, to the array of `folder`, whole or not at all.
@@ -58,6 +60,7 @@ def write_samples(
         kind: what they are.
         shape: of all of them together.
         batches: of as many rows in all as `shape` says.
+        alphabet: of texts; None: one that a byte tells apart.
         progress: show a bar on stderr.
 
     Raises:
@@ -69,6 +72,8 @@ def write_samples(
         tqdm(total=shape[0], unit="sample", desc="sample", disable=not progress) as bar,
     ):
         dtype = np.dtype(DTYPES[kind])
+        if kind == "text" and alphabet is not None:
+            dtype = symbol_dtype(alphabet.size)
         array = np.lib.format.open_memmap(file.name, "w+", dtype=dtype, shape=shape)
         filled = 0
         for batch in batches:

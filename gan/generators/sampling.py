@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gan.models.base import Generator, evaluating
 from gan.pixels import Examples, from_network
-from gan.symbols import Alphabet
+from gan.symbols import Alphabet, symbol_array
 from kernels import Samples, sample_bernoulli, sample_categorical
 
 
@@ -28,8 +28,8 @@ def generate(
     """Examples from `latent` `[N, latent_size]` as the data would have them, batch by batch.
 
     Images are uint8 `[≤ batch_size, C, S, S]`, points fp32 `[≤ batch_size, D]`, symbols of texts
-    uint8 `[≤ batch_size, L]`. Of a generator of symbols one example is drawn for each latent
-    vector; images of symbols come as their colours.
+    uint8 or uint16 `[≤ batch_size, L]`. Of a generator of symbols one example is drawn for each
+    latent vector; images of symbols come as their colours.
 
     The generator runs in evaluation mode, on the device of its weights, and is left in the mode
     it was in.
@@ -51,7 +51,7 @@ def generate(
                 yield from_network(outputs).contiguous().cpu().numpy()
                 continue
             drawn = draw_symbols(outputs, 1, alphabet, seed=seed, offset=index if fresh else 0)
-            symbols = drawn.symbols[0].cpu().numpy()  # [≤ batch_size, *positions]
+            symbols = symbol_array(drawn.symbols[0], alphabet.size)  # [≤ batch_size, *positions]
             yield alphabet.shown(symbols)
 
 
@@ -69,7 +69,8 @@ def draw_symbols(
         offset: which draw of that stream.
 
     Returns:
-        Symbols, uint8 `[M, B, *positions]`, and log-probabilities `[M, B]`, differentiable.
+        Symbols `[M, B, *positions]`, uint8, int32 of more than 256, and log-probabilities `[M, B]`,
+        differentiable.
     """
     if alphabet.size == 2:
         return sample_bernoulli(logits, samples, seed, offset)

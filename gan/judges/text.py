@@ -25,8 +25,10 @@ from gan.metrics.as_json import Metrics, as_json
 from gan.metrics.ngrams import (
     BLOCK,
     MOST_SYMBOLS,
+    Codes,
     Ngrams,
     Texts,
+    codes_are_numbers,
     count_ngrams,
     jensen_shannon,
     shuffled,
@@ -69,7 +71,7 @@ class TextJudge:
         """Jensen–Shannon divergence, nats, of n-grams of `texts` from held-out ones.
 
         Args:
-            texts: uint8 `[N, L]`.
+            texts: symbols `[N, L]`.
             longest: n is 1 to this.
         """
         return [
@@ -123,7 +125,7 @@ def save_text_judge(prepared: Prepared, path: str | os.PathLike[str], *, seed: i
         f"words.{split}": _as_tensor(found) for split, found in words.items()
     }
     for n, ngrams in enumerate(held_out, start=1):
-        tensors[f"codes.{n}"] = torch.from_numpy(ngrams.codes)
+        tensors[f"codes.{n}"] = _codes_as_tensor(ngrams.codes)
         tensors[f"counts.{n}"] = torch.from_numpy(ngrams.counts)
     description = {
         "architecture": {"kind": ARCHITECTURE, "longest": MOST_SYMBOLS},
@@ -186,12 +188,20 @@ def _judge(description: dict[str, Any], tensors: dict[str, Tensor]) -> TextJudge
 
 
 def _ngrams(tensors: dict[str, Tensor], n: int, size: int) -> Ngrams:
-    codes = tensor_of(tensors, f"codes.{n}", torch.int64, 1).numpy()
+    if codes_are_numbers(size, n):
+        codes = tensor_of(tensors, f"codes.{n}", torch.int64, 1).numpy()
+        inside = not len(codes) or (codes[0] >= 0 and codes[-1] < size**n)
+    else:
+        as_bytes = tensor_of(tensors, f"codes.{n}", torch.uint8, 2)
+        if as_bytes.shape[1] != 2 * n:
+            raise ValueError(f"{n}-grams are {as_bytes.shape[1]} bytes, expected {2 * n}")
+        codes = _as_codes(as_bytes)
+        inside = not len(codes) or int(as_bytes.numpy().view(">u2").max()) < size
     counts = tensor_of(tensors, f"counts.{n}", torch.int64, 1).numpy()
     if len(codes) != len(counts):
         raise ValueError(f"there are {len(codes)} {n}-grams, but {len(counts)} counts of them")
-    if len(codes) and not (codes[0] >= 0 and codes[-1] < size**n and (np.diff(codes) > 0).all()):
-        raise ValueError(f"the codes of {n}-grams do not rise from 0 to below {size}**{n}")
+    if not (inside and (codes[:-1] < codes[1:]).all()):
+        raise ValueError(f"the codes of {n}-grams do not rise within those of {size} symbols")
     if len(counts) and not (counts.min() >= 1 and counts.max() < MOST_COUNTED):
         raise ValueError(f"the counts of {n}-grams are not 1 to {MOST_COUNTED}")
     return Ngrams(codes, counts)
@@ -215,6 +225,20 @@ def some_texts(texts: Texts, count: int, seed: int, stream: str) -> Texts:
 def _texts(symbols: Texts, alphabet: Characters) -> Iterator[str]:
     for start in range(0, len(symbols), BLOCK):
         yield from alphabet.decode(np.asarray(symbols[start : start + BLOCK]))
+
+
+def _codes_as_tensor(codes: Codes) -> Tensor:
+    """Numbers int64 `[K]`; bytes as uint8 `[K, 2n]`."""
+    if codes.dtype.kind == "S":
+        return torch.from_numpy(codes.view(np.uint8).reshape(len(codes), codes.itemsize))
+    return torch.from_numpy(codes)
+
+
+def _as_codes(tensor: Tensor) -> Codes:
+    codes = tensor.numpy()
+    if codes.ndim == 2:
+        return np.ascontiguousarray(codes).view(f"S{codes.shape[1]}")[:, 0]
+    return codes
 
 
 def _as_tensor(words: frozenset[str]) -> Tensor:

@@ -1,12 +1,14 @@
 """Texts by their character n-grams: divergence, diversity, and runs that were copied.
 
 Gulrajani et al. 2017 (arXiv 1704.00028, section 5.2) monitor generated text by the Jensen–Shannon
-divergence of its n-grams from those of held-out text. Texts are symbols, uint8 `[N, L]`, and an
+divergence of its n-grams from those of held-out text. Texts are symbols `[N, L]`, uint8 or, of an
+alphabet of more than 256, uint16, and an
 n-gram is n neighbours in one of them, never across two. Padding counts as the one symbol that ends
 a text: of the run of it at a text's end only the first is looked at, so that short texts are not
 judged by how alike their padding is.
 
-Counts are exact: an n-gram is a whole number to the base of the alphabet's size, below 2⁴⁸.
+Counts are exact: an n-gram is a whole number to the base of the alphabet's size, as long as that
+stays below 2⁶³, which it always does with 256 symbols, and otherwise the bytes of its symbols.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gan.errors import UserError
+from gan.symbols import Symbols, symbol_dtype
 
-Texts = npt.NDArray[np.uint8]
+Texts = Symbols
+Codes = npt.NDArray[np.int64 | np.bytes_]
 
 MOST_SYMBOLS = 6  # the longest n-grams that metrics ask for
 BLOCK = 8192  # texts at once
@@ -30,11 +34,13 @@ class Ngrams(NamedTuple):
     """How often every n-gram was seen.
 
     Attributes:
-        codes: int64 `[K]`, rising; each `Σ_i s_i V^(n−1−i)` of its symbols s.
+        codes: `[K]`, rising; each `Σ_i s_i V^(n−1−i)` of its symbols s, int64, or, where that can
+            be 2⁶³ or more, the symbols as 2n bytes (`S`), the high byte of each first, which
+            rise in the same order.
         counts: int64 `[K]`, at least 1.
     """
 
-    codes: npt.NDArray[np.int64]
+    codes: Codes
     counts: npt.NDArray[np.int64]
 
     @property
@@ -44,10 +50,14 @@ class Ngrams(NamedTuple):
 
 
 def check_texts(name: str, texts: npt.NDArray[np.generic], size: int) -> None:
-    """Raise `UserError` unless `texts` are uint8 `[N, L]` of symbols below `size`, N and L ≥ 1."""
-    if texts.dtype != np.uint8 or texts.ndim != 2 or 0 in texts.shape:
+    """Raise `UserError` unless `texts` are `[N, L]` of symbols below `size`, N and L ≥ 1.
+
+    Of dtype uint8, or uint16 where `size` is more than 256.
+    """
+    dtype = symbol_dtype(size)
+    if texts.dtype != dtype or texts.ndim != 2 or 0 in texts.shape:
         raise UserError(
-            f"{name} are {texts.dtype} {list(texts.shape)}: expected uint8 [N, L] with N, L ≥ 1"
+            f"{name} are {texts.dtype} {list(texts.shape)}: expected {dtype} [N, L] with N, L ≥ 1"
         )
     largest = int(np.max(texts))
     if largest >= size:
@@ -58,7 +68,7 @@ def lengths(texts: Texts, padding: int | None) -> npt.NDArray[np.int64]:
     """Symbols of every text, int64 `[N]`: without the padding at its end but for the first.
 
     Args:
-        texts: uint8 `[N, L]`.
+        texts: symbols `[N, L]`.
         padding: the symbol that texts are padded with; None: they are not.
     """
     longest = texts.shape[1]
@@ -75,9 +85,9 @@ def count_ngrams(texts: Texts, n: int, size: int, padding: int | None = None) ->
     """Every n-gram of `texts` with its count; none where all texts are shorter than n.
 
     Args:
-        texts: uint8 `[N, L]`.
+        texts: symbols `[N, L]`.
         n: 1 to `MOST_SYMBOLS`.
-        size: V, symbols of the alphabet, 2 to 256.
+        size: V, symbols of the alphabet, 2 to 65,536.
         padding: the symbol that texts are padded with; None: they are not.
 
     Raises:
@@ -86,18 +96,31 @@ def count_ngrams(texts: Texts, n: int, size: int, padding: int | None = None) ->
     if not 1 <= n <= MOST_SYMBOLS:
         raise UserError(f"n is {n}: expected 1 to {MOST_SYMBOLS}")
     check_texts("texts", texts, size)
-    found = Ngrams(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    as_numbers = codes_are_numbers(size, n)
+    found = Ngrams(np.zeros(0, np.int64 if as_numbers else f"S{2 * n}"), np.zeros(0, np.int64))
     for start in range(0, len(texts), BLOCK):
         block = texts[start : start + BLOCK]
         places = block.shape[1] - n + 1
         if places < 1:
             break
-        codes = np.zeros((len(block), places), np.int64)
-        for offset in range(n):
-            codes = codes * size + block[:, offset : offset + places]
+        codes: Codes = _numbers(block, n, size) if as_numbers else _runs(block.astype(">u2"), n)
         whole = np.arange(places) + n <= lengths(block, padding)[:, None]
         found = _merged(found, Ngrams(*np.unique(codes[whole], return_counts=True)))
     return found
+
+
+def codes_are_numbers(size: int, n: int) -> bool:
+    """Whether n-grams of `size` symbols have codes that fit int64; see `Ngrams`."""
+    return bool(size**n <= 1 << 63)
+
+
+def _numbers(texts: Texts, n: int, size: int) -> npt.NDArray[np.int64]:
+    """The codes of all n-grams as numbers, `[N, L − n + 1]`."""
+    places = texts.shape[1] - n + 1
+    codes = np.zeros((len(texts), places), np.int64)
+    for offset in range(n):
+        codes = codes * size + texts[:, offset : offset + places]
+    return codes
 
 
 def _merged(a: Ngrams, b: Ngrams) -> Ngrams:
@@ -160,14 +183,14 @@ def copied(
     A run of nothing but one symbol is no copy.
 
     Args:
-        texts: uint8 `[N, L]`.
-        training: uint8 `[M, L]`, read in blocks.
+        texts: symbols `[N, L]`.
+        training: `[M, L]` of the same dtype, read in blocks.
         run: 1 to L; L: the whole text.
         padding: the symbol whose run at a text's end counts once, as in `lengths`: else the end
             of any short text would be a copy of that of another; None: it counts like any other.
 
     Raises:
-        UserError: `run` out of range, or texts of different lengths.
+        UserError: `run` out of range, or texts of different lengths or dtypes.
     """
     seen = occurrences(texts, training, run) > 0  # [N, L − run + 1]
     windows = _windows(texts, run)  # [N, L − run + 1, run]
@@ -188,10 +211,12 @@ def occurrences(texts: Texts, training: Texts, run: int) -> npt.NDArray[np.int64
             f"run is {run}, texts have {length} symbols and training texts {training.shape[1]}: "
             "expected 1 ≤ run ≤ the length of both"
         )
+    if texts.dtype != training.dtype:
+        raise UserError(f"texts are {texts.dtype}, training texts {training.dtype}: expected one")
     runs = _runs(texts, run)
     wanted, places = np.unique(runs, return_inverse=True)
     times = np.zeros(len(wanted), np.int64)
-    rows = max(1, BLOCK_BYTES // (run * (length - run + 1)))
+    rows = max(1, BLOCK_BYTES // (runs.itemsize * (length - run + 1)))
     for start in range(0, len(training), rows):
         block = _runs(training[start : start + rows], run).ravel()
         at = np.searchsorted(wanted, block).clip(max=len(wanted) - 1)
@@ -201,7 +226,8 @@ def occurrences(texts: Texts, training: Texts, run: int) -> npt.NDArray[np.int64
 
 def _windows(texts: Texts, run: int) -> Texts:
     """All runs, a view `[N, L − run + 1, run]`."""
-    return np.lib.stride_tricks.sliding_window_view(np.asarray(texts), run, axis=1)
+    windows: Texts = np.lib.stride_tricks.sliding_window_view(np.asarray(texts), run, axis=1)
+    return windows
 
 
 def _runs(texts: Texts, run: int) -> npt.NDArray[np.bytes_]:
@@ -209,4 +235,5 @@ def _runs(texts: Texts, run: int) -> npt.NDArray[np.bytes_]:
 
     NumPy takes zeros from the end of a byte string, which cannot make two of one length equal.
     """
-    return np.ascontiguousarray(_windows(texts, run)).view(f"S{run}")[..., 0]
+    windows = np.ascontiguousarray(_windows(texts, run))
+    return windows.view(f"S{run * windows.itemsize}")[..., 0]

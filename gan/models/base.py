@@ -84,8 +84,8 @@ class Discriminator(nn.Module):
     """A network from examples `[B, *shape]`, images in [−1, 1], to logits `[B]`.
 
     Symbols of images are told from each other by their colours, `Colours.table`, so that
-    one network judges images of either sort. Symbols of texts come as they are, uint8 `[B, L]`, or
-    relaxed, as probabilities `[B, V, L]`.
+    one network judges images of either sort. Symbols of texts come as they are, integers `[B, L]`,
+    or relaxed, as probabilities `[B, V, L]`.
     """
 
     def __call__(self, examples: Tensor) -> Tensor:

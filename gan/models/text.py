@@ -88,7 +88,7 @@ class Generator(base.Generator):
 
 
 class Discriminator(base.Discriminator):
-    """Texts as symbols, uint8 `[B, L]`, or relaxed, floating point `[B, V, L]`, to logits `[B]`."""
+    """Texts to logits `[B]`: symbols, integers `[B, L]`, or relaxed, floating point `[B, V, L]`."""
 
     def __init__(
         self, config: ModelConfig, shape: tuple[int, ...], alphabet: Alphabet | None = None

@@ -73,6 +73,7 @@ def prepare(
             kind=source.kind,
             alphabet=source.alphabet,
             toy=source.toy,
+            without_symbol=source.without_symbol,
             passed_over=source.passed_over,
         ) as writer,
         tqdm(total=source.total, desc="prepare", unit=stored.unit, disable=not progress) as bar,
@@ -85,7 +86,7 @@ def prepare(
                 writer.skip(failure.name)
             bar.update(len(batch.examples) + len(batch.failures))
         failures.finish()
-        _check_counts(config, writer, stored.noun)
+        _check_counts(config, writer, stored.noun, source.if_few)
         if check is not None:
             extent = _extent(source, writer.count("train"), writer.count("test"), complete=True)
             check(extent._replace(only_held_out=classes.only_held_out()))
@@ -192,7 +193,7 @@ def _append(writer: PreparedWriter, batch: Batch) -> None:
             writer.append(split, batch.examples[np.flatnonzero(chosen)], labels)
 
 
-def _check_counts(config: DataConfig, writer: PreparedWriter, noun: str) -> None:
+def _check_counts(config: DataConfig, writer: PreparedWriter, noun: str, if_few: str) -> None:
     train, test = writer.count("train"), writer.count("test")
     if train + test == 0:
         raise DataError(f"data.name {config.name}: no {noun} of it can be used")
@@ -200,5 +201,5 @@ def _check_counts(config: DataConfig, writer: PreparedWriter, noun: str) -> None
         raise DataError(
             f"data.name {config.name}: of {train + test} {noun}s {train} are for training and "
             f"{test} for testing, and neither may be none: give more {noun}s, or another "
-            f"data.test_fraction (now {config.test_fraction})"
+            f"data.test_fraction (now {config.test_fraction})" + (f"; {if_few}" if if_few else "")
         )

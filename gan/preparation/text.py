@@ -6,6 +6,8 @@ does not depend on how long it is, nor on how long its lines are.
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -13,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gan.config import DataConfig
-from gan.errors import DataError
+from gan.data.manifest import WithoutSymbol
+from gan.errors import DataError, shown
 from gan.preparation.sources import Batch, Source
 from gan.preparation.split import in_test
-from gan.symbols import PADDING, REPLACEMENT, Characters, Symbols
+from gan.symbols import MAX_CHARACTERS, PADDING, REPLACEMENT, Characters, Symbols
 
 # Running text is held out in blocks of at least so many characters, and so many examples.
 BLOCK_CHARACTERS = 2048
@@ -24,6 +27,13 @@ BLOCK_EXAMPLES = 16
 # Lines that become one batch.
 _BATCH_LINES = 4096
 _CODE_POINTS = 0x110000
+# Shares of the text that are lost: from here on it is a warning.
+WARNED_WITHOUT_SYMBOL = 0.01
+WARNED_BEYOND_LENGTH = 0.5
+# Of what is lost or empty, a message shows so many.
+_SHOWN = 10
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,9 @@ def text_source(texts: list[Text], config: DataConfig, where: str) -> Source:
     blocks are held out, so that no held-out passage is seen in part. What is left at the end of a
     block and does not fill an example is passed over.
 
+    What share of the text has no symbol, and what share of its lines lies beyond the length, is
+    said on stderr, or by a warning where it is much; so are texts that are empty.
+
     Args:
         texts: in the order of the examples.
         config: what the examples are to be.
@@ -57,8 +70,20 @@ def text_source(texts: list[Text], config: DataConfig, where: str) -> Source:
         DataError: there is no text, or it has one character only; or what reading `texts` raises.
     """
     lines = config.windows == "lines"
-    alphabet = choose_alphabet(_count(texts), config.alphabet, PADDING if lines else "", where)
-    batches = _lines(texts, config, alphabet) if lines else _sliding(texts, config, alphabet)
+    counts, empty = _count(texts)
+    alphabet = choose_alphabet(counts, config.alphabet, PADDING if lines else "", where)
+    if empty:
+        _log.warning("%s: %d of %d texts are empty: %s", where, len(empty), len(texts),
+                     _listed(empty))  # fmt: skip
+    lost = without_symbol(counts, alphabet)
+    if lost is not None:
+        _say_without_symbol(lost, counts, alphabet, where)
+    in_lines = int(counts.sum() - counts[ord(PADDING)])
+    batches = (
+        _lines(texts, config, alphabet, in_lines, where)
+        if lines
+        else _sliding(texts, config, alphabet)
+    )
     return Source(
         shape=(config.length,),
         label_names=None,
@@ -66,6 +91,12 @@ def text_source(texts: list[Text], config: DataConfig, where: str) -> Source:
         batches=batches,
         kind="text",
         alphabet=alphabet,
+        without_symbol=lost,
+        if_few=(
+            "data.windows=sliding makes examples of running text, however long its lines are"
+            if lines
+            else f"running text is held out in blocks of {_block_size(config)} characters"
+        ),
     )
 
 
@@ -105,6 +136,61 @@ def choose_alphabet(
     return Characters(tuple(characters))
 
 
+def without_symbol(counts: npt.NDArray[np.int64], alphabet: Characters) -> WithoutSymbol | None:
+    """How much of a text `REPLACEMENT` stands for; None if every character has a symbol.
+
+    Args:
+        counts: `[0x110000]`, how often each character is there, by its code point.
+        alphabet: of the text.
+    """
+    count, total = int(_lost(counts, alphabet).sum()), int(counts.sum())
+    if not count:
+        return None
+    return WithoutSymbol(count=count, characters=total, share=round(count / total, 6))
+
+
+def _lost(counts: npt.NDArray[np.int64], alphabet: Characters) -> npt.NDArray[np.int64]:
+    """`counts` of the characters without a symbol alone."""
+    lost = counts.copy()
+    lost[[ord(character) for character in alphabet.values]] = 0
+    return lost
+
+
+def _say_without_symbol(
+    found: WithoutSymbol, counts: npt.NDArray[np.int64], alphabet: Characters, where: str
+) -> None:
+    lost = _lost(counts, alphabet)
+    codes = np.flatnonzero(lost)
+    most = [chr(code) for code in codes[np.argsort(-lost[codes], kind="stable")][:_SHOWN]]
+    # The place of what stands for them is free then, unless the text has it too.
+    needed = alphabet.size + len(codes) - int(not counts[ord(REPLACEMENT)])
+    remedy = (
+        f"data.alphabet={needed} has one for all"
+        if needed <= MAX_CHARACTERS
+        else f"data.alphabet can be {MAX_CHARACTERS} at most"
+    )
+    _say(
+        f"{where}: {found.share:.2%} of the text, {found.count} of {found.characters} characters, "
+        f"{len(codes)} different ones, have no symbol and become U+FFFD: "
+        f"{_listed([shown(each) for each in most], len(codes))}; {remedy}",
+        warned=found.share > WARNED_WITHOUT_SYMBOL,
+    )
+
+
+def _say(message: str, *, warned: bool) -> None:
+    if warned:
+        _log.warning("%s", message)
+    else:
+        print(message, file=sys.stderr)
+
+
+def _listed(names: list[str], count: int | None = None) -> str:
+    """The first of `names`, and whether there are more than these, `count` in all."""
+    more = (len(names) if count is None else count) - len(names[:_SHOWN])
+    listed = " ".join(shown(name) for name in names[:_SHOWN])
+    return f"{listed} and {more} more" if more else listed
+
+
 def cut_lines(pieces: Iterable[str], length: int) -> Iterator[str]:
     """The lines of a text given in pieces, each cut at `length` characters; no line end in them."""
     line = ""
@@ -141,23 +227,30 @@ def with_plain_line_ends(pieces: Iterable[str]) -> Iterator[str]:
     yield held
 
 
-def _count(texts: list[Text]) -> npt.NDArray[np.int64]:
-    """How often each character is there, `[0x110000]` by its code point."""
+def _count(texts: list[Text]) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """How often each character is there, `[0x110000]` by its code point; and who has none."""
     counts = np.zeros(_CODE_POINTS, np.int64)
+    empty = []
     for text in texts:
+        length = 0
         for piece in with_plain_line_ends(text.pieces()):
             codes = np.frombuffer(piece.encode("utf-32-le"), "<u4")
             found, times = np.unique(codes, return_counts=True)
             counts[found] += times
-    return counts
+            length += len(piece)
+        if not length:
+            empty.append(text.name)
+    return counts, empty
 
 
 def _lines(
-    texts: list[Text], config: DataConfig, alphabet: Characters
+    texts: list[Text], config: DataConfig, alphabet: Characters, in_lines: int, where: str
 ) -> Generator[Batch, None, None]:
     filled: list[str] = []
+    taken = 0
     for text in texts:
         for line in cut_lines(with_plain_line_ends(text.pieces()), config.length):
+            taken += len(line)
             if line.strip():
                 filled.append(line.ljust(config.length, PADDING))
             if len(filled) == _BATCH_LINES:
@@ -165,6 +258,14 @@ def _lines(
                 filled = []
     if filled:
         yield _line_batch(filled, config, alphabet)
+    if taken < in_lines:
+        beyond = 1 - taken / in_lines
+        _say(
+            f"{where}: {beyond:.1%} of the text is in lines beyond their first {config.length} "
+            "characters and is passed over; data.windows=sliding takes all of it, and a larger "
+            "data.length more",
+            warned=beyond > WARNED_BEYOND_LENGTH,
+        )
 
 
 def _line_batch(filled: list[str], config: DataConfig, alphabet: Characters) -> Batch:
@@ -177,7 +278,7 @@ def _line_batch(filled: list[str], config: DataConfig, alphabet: Characters) -> 
 def _sliding(
     texts: list[Text], config: DataConfig, alphabet: Characters
 ) -> Generator[Batch, None, None]:
-    size = max(BLOCK_CHARACTERS, BLOCK_EXAMPLES * config.length)
+    size = _block_size(config)
     for text in texts:
         blocks = cut_blocks(with_plain_line_ends(text.pieces()), size)
         for number, block in enumerate(blocks):
@@ -188,6 +289,10 @@ def _sliding(
             examples = windows[:: config.length // 2]  # [B, L]
             held_out = in_test(f"{text.name}/{number:06d}", config.test_fraction)
             yield Batch(examples, np.full(len(examples), held_out), None)
+
+
+def _block_size(config: DataConfig) -> int:
+    return max(BLOCK_CHARACTERS, BLOCK_EXAMPLES * config.length)
 
 
 def _encode(alphabet: Characters, text: str) -> Symbols:

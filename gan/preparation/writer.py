@@ -20,12 +20,13 @@ from gan.data.manifest import (
     MANIFEST,
     MAX_SKIPPED_NAMES,
     SPLITS,
-    STORED,
     Manifest,
     Split,
     StoredKind,
+    WithoutSymbol,
     manifest_checksum,
     npy_header,
+    stored_dtype,
 )
 from gan.errors import UserError
 from gan.files import atomic_write
@@ -54,6 +55,7 @@ class PreparedWriter:
         kind: StoredKind = "images",
         alphabet: Alphabet | None = None,
         toy: str | None = None,
+        without_symbol: WithoutSymbol | None = None,
         passed_over: Mapping[str, int] | None = None,
     ) -> None:
         """Prepare to write.
@@ -67,6 +69,7 @@ class PreparedWriter:
             kind: what the examples are.
             alphabet: what symbols stand for, where examples are made of symbols.
             toy: name of the density of points.
+            without_symbol: of text, how much of it has no symbol; None: all has.
             passed_over: what was there and is no example, as the manifest has it.
         """
         self._folder = Path(folder)
@@ -74,6 +77,10 @@ class PreparedWriter:
         self._kind = kind
         self._alphabet = alphabet
         self._toy = toy
+        self._without_symbol = without_symbol
+        self._dtype, self._descriptor = stored_dtype(
+            kind, None if alphabet is None else alphabet.size
+        )
         self._passed_over = dict(passed_over or {})
         self._shape = tuple(int(length) for length in shape)
         self._label_names = None if label_names is None else list(label_names)
@@ -117,15 +124,15 @@ class PreparedWriter:
 
         Args:
             split: which one.
-            examples: images, uint8 `[B, C, H, W]`, points, fp32 `[B, D]`, or symbols, uint8
-                `[B, H, W]` or `[B, L]`.
+            examples: images, uint8 `[B, C, H, W]`, points, fp32 `[B, D]`, or symbols `[B, H, W]`
+                or `[B, L]`, of the dtype that `gan.symbols.symbol_dtype` has for the alphabet.
             labels: given exactly when the writer has `label_names`.
 
         Raises:
             ValueError: a shape, dtype, symbol or label does not fit what the writer was made for.
             UserError: the operating system refused to write; names the file.
         """
-        dtype = STORED[self._kind].dtype
+        dtype = self._dtype
         if examples.dtype != dtype or examples.shape[1:] != self._shape:
             raise ValueError(
                 f"{self._kind} are {examples.dtype} {list(examples.shape)}: expected {dtype} "
@@ -167,7 +174,7 @@ class PreparedWriter:
             manifest_file = stack.enter_context(atomic_write(manifest_path))
             for split in SPLITS:
                 self._arrays[split] = self._open(
-                    stack, f"{split}.npy", STORED[self._kind].descriptor, self._shape
+                    stack, f"{split}.npy", self._descriptor, self._shape
                 )
                 if self._label_names is not None:
                     self._labels[split] = self._open(stack, f"{split}_labels.npy", LABEL_DTYPE, ())
@@ -202,8 +209,13 @@ class PreparedWriter:
             "kind": self._kind,
             **({} if self._toy is None else {"toy": self._toy}),
             "shape": list(self._shape),
-            "dtype": STORED[self._kind].dtype,
+            "dtype": self._dtype,
             **({} if self._alphabet is None else {"alphabet": self._alphabet.to_json()}),
+            **(
+                {}
+                if self._without_symbol is None
+                else {"without_symbol": self._without_symbol.model_dump()}
+            ),
             "label_names": self._label_names,
             "splits": {
                 split: {

@@ -52,8 +52,8 @@ class Snapshot:
     Attributes:
         step: rounds so far.
         kind: what the samples are.
-        samples: images, uint8 `[N, C, S, S]`, symbols of texts, uint8 `[N, L]`, both of the
-            averaged generator from the same latent vectors at every step; of a classifier
+        samples: images, uint8 `[N, C, S, S]`, symbols of texts, uint8 or uint16 `[N, L]`, both of
+            the averaged generator from the same latent vectors at every step; of a classifier
             probabilities, fp32 `[N, V]`, of the labels of the first training images; points, fp32
             `[N, D]`, of the generator that plays.
         logits: of points: of the discriminator on `lattice(toy)`, fp32 `[places]` or

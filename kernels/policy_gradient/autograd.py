@@ -29,7 +29,9 @@ class Engine(Protocol):
 
 
 def sample(engine: str, logits: Tensor, samples: int, stream: Stream) -> tuple[Tensor, Tensor]:
-    """Symbols [M, B, P], uint8, and log-probabilities [M, B], differentiable in the logits.
+    """Symbols [M, B, P] and log-probabilities [M, B], differentiable in the logits.
+
+    Symbols are of `definitions.symbol_dtype`.
 
     Args:
         engine: "torch" or "triton".
@@ -142,7 +144,7 @@ def _(
     engine: str,
 ) -> tuple[Tensor, Tensor]:
     rows, positions = logits.shape[:2]
-    symbols = logits.new_empty((samples, rows, positions), dtype=torch.uint8)
+    symbols = logits.new_empty((samples, rows, positions), dtype=definitions.symbol_dtype(logits))
     return logits.new_empty((samples, rows), dtype=_wide_dtype(logits)), symbols
 
 

@@ -15,10 +15,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .fixed_point import MOST_IN_A_BYTE
+
 
 def wide(logits: Tensor) -> Tensor:
     """Logits in the dtype that is computed in: fp32, fp64 for fp64."""
     return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def symbol_dtype(logits: Tensor) -> torch.dtype:
+    """Of the symbols drawn from `logits`: uint8, and int32 where a byte cannot tell them apart.
+
+    PyTorch has a uint16, but can neither index nor compare by it.
+    """
+    few = logits.dim() == 2 or logits.shape[-1] <= MOST_IN_A_BYTE
+    return torch.uint8 if few else torch.int32
 
 
 def log_prob(logits: Tensor, symbols: Tensor) -> Tensor:

@@ -6,8 +6,10 @@ the work, the order of a sum and a device's `exp` must not move a threshold:
 - e_v = exp(ℓ_v − max ℓ) is evaluated by additions and multiplications that IEEE 754 rounds in one
   way only (never contracted to a fused multiply-add) and exact steps;
 - E_v = ⌊e_v·2^s + ½⌋ are integers, and sums of integers do not depend on their order. s is the
-  largest for which Σ E_v surely stays below 2^31, so that Σ E_v ≥ 2^29 or so and a probability
-  is right to about 1e-9 and 1e-7 of itself, whichever is more;
+  largest for which Σ E_v surely stays below 2^31, so that Σ E_v ≥ 2^29 or so (2^28 of 65,536
+  categories) and a probability is right to about 1e-9 and 1e-7 of itself, whichever is more. The
+  sum of V rounded numbers is another matter: it makes every probability wrong by up to V/2^30, or
+  V/2^29, of itself, 3e-6 or so of itself where V is 3,000;
 - of 32 random bits u, t = ⌊u·ΣE / 2^32⌋ is compared with the sums C_v = E_0 + … + E_v: the symbol
   is the number of v with C_v ≤ t.
 
@@ -35,13 +37,20 @@ POLYNOMIAL = (
 # exp of less counts as exp of this, and rounds to zero in fixed point; so does NaN.
 LOWEST = -80.0
 
-# The first estimate of Σ e_v: 256 categories of e_v = 1 just fit below 2^31.
+# The first estimate of Σ e_v: 256 categories of e_v = 1 just fit below 2^31. More have fewer bits.
 ESTIMATE_BITS = 22
 # A Bernoulli's likelier value has weight 2^30, the other one at most that.
 BERNOULLI_BITS = 30
 TOTAL_BITS = 31
-# Symbols are bytes.
-MOST_CATEGORIES = 256
+# Symbols are bytes up to so many categories, and int32 above.
+MOST_IN_A_BYTE = 256
+# What two bytes tell apart; the estimate of more would have few bits left.
+MOST_CATEGORIES = 65_536
+
+
+def estimate_bits(categories: int) -> int:
+    """Bits after the point of the first estimate: V·2^bits ≤ 2^30."""
+    return min(ESTIMATE_BITS, TOTAL_BITS - 1 - (categories - 1).bit_length())
 
 
 def exponential_(x: Tensor) -> Tensor:
@@ -64,7 +73,7 @@ def cumulative_categorical(logits: Tensor, dim: int) -> Tensor:
     A row with NaN or +inf in it, or of nothing but −inf, has no distribution: its C are all 0.
 
     Args:
-        logits: fp32, contiguous, of 1 to 256 categories along `dim`; overwritten.
+        logits: fp32, contiguous, of 1 to 65,536 categories along `dim`; overwritten.
         dim: the first dimension, 0, or the last, −1.
 
     Returns:
@@ -72,11 +81,12 @@ def cumulative_categorical(logits: Tensor, dim: int) -> Tensor:
     """
     categories = logits.shape[dim]
     e = exponential_(logits.sub_(logits.amax(dim, keepdim=True)))
-    estimate = (e * 2.0**ESTIMATE_BITS).add_(0.5).to(torch.int32)
+    bits = estimate_bits(categories)
+    estimate = (e * 2.0**bits).add_(0.5).to(torch.int32)
     estimate = estimate.sum(dim, keepdim=True, dtype=torch.int32)
     # Rounding adds at most ½ to each term, here and below.
     exponent = (estimate + categories).float().view(torch.int32).bitwise_right_shift_(23).sub_(127)
-    scale = _power_of_two(TOTAL_BITS - 1 - exponent + ESTIMATE_BITS)
+    scale = _power_of_two(TOTAL_BITS - 1 - exponent + bits)
     fixed = e.mul_(scale).add_(0.5).to(torch.int32)
     if dim != 0:
         return torch.cumsum(fixed, dim, dtype=torch.int32)

@@ -18,7 +18,8 @@ class Samples(NamedTuple):
     """What a discrete generator has drawn.
 
     Attributes:
-        symbols: [M, B, positions…], uint8; without a gradient.
+        symbols: [M, B, positions…], uint8, or int32 of more than 256 categories; without a
+            gradient.
         log_probs: log g(x^(m)|z) of each sample, the sum over its positions, [M, B], fp32 (fp64
             for fp64 logits); differentiable in the logits.
     """
@@ -41,7 +42,8 @@ def sample_categorical(
     x^(m)_p ~ softmax(ℓ_p) at every position p, log g(x) = Σ_p (ℓ_{p,x_p} − logsumexp_v ℓ_{p,v}):
     Hjelm et al. 2018 (arXiv 1702.08431), section 2.3. By inverse distribution function from 32
     random bits a symbol (`stream` says which); a symbol's frequency is right to 1e-9, or to 3e-7
-    of itself where that is more. A logit of −inf is never drawn. The symbols are the same bits
+    of itself where that is more (of V > 256 categories to V·2e-9 of itself). A logit of −inf is
+    never drawn. The symbols are the same bits
     on every device, in every implementation, and however many samples are drawn at once.
 
     `log_probs` carries the gradient of the logits, in one pass over the samples and without a
@@ -49,7 +51,7 @@ def sample_categorical(
     Σ_m w^(m) (onehot(x^(m)) − softmax(ℓ)).
 
     Args:
-        logits: [B, positions…, V], floating point, 1 ≤ V ≤ 256; with `dim=1` [B, V, H, W] as a
+        logits: [B, positions…, V], floating point, 1 ≤ V ≤ 65,536; with `dim=1` [B, V, H, W] as a
             convolution gives them. Any strides: nothing is copied where the positions can be
             seen as one dimension.
         samples: M ≥ 1.
@@ -66,7 +68,7 @@ def sample_categorical(
 
     Raises:
         TypeError: an argument of the wrong type; logits that are not floating point.
-        ValueError: no or more than 256 categories, `samples` < 1, `dim` out of range, a seed or
+        ValueError: no or more than 65,536 categories, `samples` < 1, `dim` out of range, a seed or
             an offset out of range or on another device, or an unknown `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
@@ -234,7 +236,7 @@ def _categorical(logits: Tensor, dim: int) -> tuple[Tensor, torch.Size]:
     if not 1 <= categories <= MOST_CATEGORIES:
         raise ValueError(
             f"logits of shape {list(logits.shape)} have {categories} categories in dimension "
-            f"{dim}: expected 1 to {MOST_CATEGORIES}, as many as a uint8 symbol can tell apart"
+            f"{dim}: expected 1 to {MOST_CATEGORIES}"
         )
     return last.reshape(batch, math.prod(positions), categories), torch.Size(positions)
 

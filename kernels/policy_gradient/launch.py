@@ -4,30 +4,48 @@ import torch
 from torch import Tensor
 
 from ..dispatch import launching_on
+from .definitions import symbol_dtype
+from .fixed_point import estimate_bits
 from .stream import WORDS, Stream, device_scalars
-from .tiles import WARPS, Plan, plan_of
+from .tiles import WARPS, Plan, is_wide, plan_of
 from .triton import (
     LAUNCH_OPTIONS,
     log_prob_bernoulli_kernel,
     log_prob_categorical_kernel,
+    log_prob_wide_kernel,
     sample_bernoulli_kernel,
     sample_categorical_kernel,
+    sample_wide_kernel,
     score_bernoulli_kernel,
     score_categorical_kernel,
+    score_wide_kernel,
 )
+
+# By `_sort`.
+_SAMPLE = (sample_bernoulli_kernel, sample_categorical_kernel, sample_wide_kernel)
+_LOG_PROB = (log_prob_bernoulli_kernel, log_prob_categorical_kernel, log_prob_wide_kernel)
+_SCORE = (score_bernoulli_kernel, score_categorical_kernel, score_wide_kernel)
+_WIDE = 2
+
+
+def _sort(logits: Tensor) -> int:
+    """0: Bernoullis; 1: categoricals whose categories fit a tile; 2: others."""
+    if logits.dim() == 2:
+        return 0
+    return _WIDE if is_wide(logits.shape[2]) else 1
 
 
 def sample(logits: Tensor, samples: int, stream: Stream) -> tuple[Tensor, Tensor]:
     """`twin.sample`, in one launch and, for many positions, one that adds up."""
     rows, positions = logits.shape[:2]
-    symbols = logits.new_empty((samples, rows, positions), dtype=torch.uint8)
+    symbols = logits.new_empty((samples, rows, positions), dtype=symbol_dtype(logits))
     plan = plan_of(logits, samples, WORDS)
     partials = _partials(plan, logits, samples)
     if plan.grid[0] > 0:
         arguments = (logits, symbols, partials, *device_scalars(stream))
+        sort = _sort(logits)
         with launching_on(logits.device):
-            kernel = sample_bernoulli_kernel if logits.dim() == 2 else sample_categorical_kernel
-            kernel[plan.grid](
+            _SAMPLE[sort][plan.grid](
                 *arguments,
                 *logits.shape,
                 samples,
@@ -35,6 +53,7 @@ def sample(logits: Tensor, samples: int, stream: Stream) -> tuple[Tensor, Tensor
                 plan.samples_each // WORDS,
                 *logits.stride(),
                 *plan.block,
+                *((estimate_bits(logits.shape[2]),) if sort == _WIDE else ()),
                 num_warps=WARPS,
                 **LAUNCH_OPTIONS,
             )
@@ -47,10 +66,8 @@ def log_prob(logits: Tensor, symbols: Tensor) -> Tensor:
     plan = plan_of(logits, samples, 1)
     partials = _partials(plan, logits, samples)
     if plan.grid[0] > 0:
-        bernoulli = logits.dim() == 2
         with launching_on(logits.device):
-            kernel = log_prob_bernoulli_kernel if bernoulli else log_prob_categorical_kernel
-            kernel[plan.grid](
+            _LOG_PROB[_sort(logits)][plan.grid](
                 logits,
                 symbols,
                 partials,
@@ -72,8 +89,7 @@ def score(logits: Tensor, symbols: Tensor, incoming: Tensor) -> Tensor:
     plan = plan_of(logits, samples, samples)
     if plan.grid[0] > 0:
         with launching_on(logits.device):
-            kernel = score_bernoulli_kernel if logits.dim() == 2 else score_categorical_kernel
-            kernel[plan.grid[:1]](
+            _SCORE[_sort(logits)][plan.grid[:1]](
                 logits,
                 symbols,
                 incoming.float().contiguous(),

@@ -6,6 +6,10 @@ from torch import Tensor
 
 # Numbers of a tile: [positions, categories] of which a thread holds up to TILE / (32·WARPS).
 TILE = 1024
+# Up to so many categories a tile has all of a position. Of more it has some of these positions: so
+# neighbours are read together whether positions or categories lie next to each other.
+MOST_IN_A_TILE = 256
+WIDE_TILE, WIDE_POSITIONS = 512, 8
 BERNOULLI_BLOCK = 256
 WARPS = 4
 # Programs that fill any GPU a few times over; with more, none pays for splitting the samples.
@@ -21,8 +25,16 @@ class Tiling(NamedTuple):
 
 def tiling(positions: int, categories: int) -> Tiling:
     """The tile for V categories and P positions a row."""
+    if is_wide(categories):
+        rows = min(WIDE_POSITIONS, _power_of_two(positions))
+        return Tiling(rows, WIDE_TILE // rows)
     columns = max(_power_of_two(categories), 2)
     return Tiling(max(min(TILE // columns, _power_of_two(positions)), 1), columns)
+
+
+def is_wide(categories: int) -> bool:
+    """Whether a position has more categories than a tile."""
+    return categories > MOST_IN_A_TILE
 
 
 def bernoulli_block(positions: int) -> int:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .definitions import by_position, chosen, wide
+from .definitions import by_position, chosen, symbol_dtype, wide
 from .fixed_point import BERNOULLI_BITS, cumulative_categorical, unlikely_bernoulli
 from .stream import BUFFERS, WORDS, Stream, words
 
@@ -37,9 +37,10 @@ class _Block(NamedTuple):
 
 
 def sample(logits: Tensor, samples: int, stream: Stream) -> tuple[Tensor, Tensor]:
-    """Symbols [M, B, P], uint8, and their log-probabilities [M, B]."""
+    """Symbols [M, B, P], `definitions.symbol_dtype`, and their log-probabilities [M, B]."""
     rows, positions = logits.shape[:2]
-    symbols = torch.empty(samples, rows, positions, dtype=torch.uint8, device=logits.device)
+    dtype = symbol_dtype(logits)
+    symbols = torch.empty(samples, rows, positions, dtype=dtype, device=logits.device)
     log_probs = wide(logits).new_zeros(samples, rows)
     scratch = None
     for block in _blocks(logits, samples):

@@ -19,6 +19,9 @@ from gan.symbols import (
     DecodedImages,
     alphabet_from_json,
     nearest,
+    symbol_array,
+    symbol_dtype,
+    symbol_tensor,
 )
 
 COLOURS = ((0, 0, 0), (255, 0, 0), (10, 200, 30))
@@ -147,6 +150,64 @@ class TestText:
             LETTERS.decode(np.full((1, 1), 5, np.uint8))
 
 
+MANY = Characters(tuple(map(chr, range(0x4E00, 0x4E00 + 3000))))
+
+
+class TestManyCharacters:
+    def test_a_byte_as_far_as_it_goes_and_two_above(self) -> None:
+        dtypes = [symbol_dtype(size).str for size in (2, 256, 257, 3000, 65_536)]
+        assert dtypes == ["|u1", "|u1", "<u2", "<u2", "<u2"]
+        for size in (1, 65_537):
+            with pytest.raises(ValueError, match=f"2 to 65536 symbols: found {size}"):
+                symbol_dtype(size)
+
+    def test_by_hand(self) -> None:
+        symbols = MANY.encode("丁一丿")
+        assert (symbols.dtype.str, symbols.tolist()) == ("<u2", [1, 0, 0x3F])
+        last = MANY.encode(chr(0x4E00 + 2999))
+        assert last.tolist() == [2999]
+        assert MANY.decode(np.array([[2999, 1]], "<u2")) == [chr(0x4E00 + 2999) + "丁"]
+        assert alphabet_from_json(MANY.to_json()) == MANY
+
+    @given(st.data(), st.integers(257, 2000))
+    def test_decoding_is_the_inverse(self, data: st.DataObject, size: int) -> None:
+        alphabet = Characters(MANY.values[:size])
+        symbols = data.draw(stnp.arrays("<u2", (3, 4), elements=st.integers(0, size - 1)))
+        texts = alphabet.decode(symbols)
+        np.testing.assert_array_equal(np.stack([alphabet.encode(text) for text in texts]), symbols)
+
+    def test_what_has_no_symbol_becomes_the_replacement(self) -> None:
+        alphabet = Characters((*MANY.values, REPLACEMENT))
+        assert alphabet.encode("a丁").tolist() == [3000, 1]
+
+    def test_as_many_as_there_can_be(self) -> None:
+        alphabet = Characters(tuple(map(chr, range(0xE000, 0xE000 + 65_536))))
+        assert alphabet.encode(chr(0xE000 + 65_535)).tolist() == [65_535]
+        assert alphabet.decode(np.array([[65_535]], "<u2")) == [chr(0xE000 + 65_535)]
+
+    def test_bytes_are_not_its_symbols(self) -> None:
+        with pytest.raises(ValueError, match="symbols are uint8: expected uint16"):
+            MANY.decode(np.zeros((1, 2), np.uint8))
+        with pytest.raises(ValueError, match="symbols are uint16: expected uint8"):
+            LETTERS.decode(np.zeros((1, 2), np.uint16))
+        with pytest.raises(ValueError, match="go up to 3000: expected less than 3000"):
+            MANY.decode(np.full((1, 2), 3000, "<u2"))
+
+    def test_the_border_to_tensors_and_back(self) -> None:
+        wide = np.array([[0, 65_535], [40_000, 7]], "<u2")
+        tensor = symbol_tensor(wide)
+        assert (tensor.dtype, tensor.tolist()) == (torch.int32, wide.tolist())
+        back = symbol_array(tensor, 65_536)
+        assert back.dtype.str == "<u2"
+        np.testing.assert_array_equal(back, wide)
+        narrow = np.array([[0, 255]], np.uint8)
+        assert symbol_tensor(narrow).dtype == torch.uint8
+        assert np.shares_memory(symbol_tensor(narrow).numpy(), narrow)
+        assert symbol_array(symbol_tensor(narrow), 256).dtype == np.uint8
+        points = np.zeros((2, 2), np.float32)
+        assert np.shares_memory(symbol_tensor(points).numpy(), points)
+
+
 class TestJson:
     @pytest.mark.parametrize("alphabet", [PALETTE, LETTERS, Colours.levels(17), CLASSES])
     def test_there_and_back(self, alphabet: Alphabet) -> None:
@@ -203,10 +264,10 @@ class TestJson:
             ({"colours": [[0], [True]]}, "levels 0 to 255"),
             ({"colours": [[0], [0.5]]}, "levels 0 to 255"),
             ({"colours": [[[0]], [[1]]]}, "not plain values"),
-            ({"characters": "a"}, "2 to 256 characters: found 1"),
+            ({"characters": "a"}, "2 to 65536 characters: found 1"),
             ({"characters": "aba"}, "characters are not all different"),
             ({"characters": "a\ud800"}, "one character a symbol"),
-            ({"characters": "".join(map(chr, range(257)))}, "found 257"),
+            ({"characters": "".join(map(chr, range(0xE000, 0x1E001)))}, "found 65537"),
         ],
     )
     def test_what_is_no_alphabet_is_refused(self, values: object, message: str) -> None:

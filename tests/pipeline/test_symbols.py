@@ -35,6 +35,10 @@ KINDS: dict[str, dict[str, Any]] = {
         **IMAGES,
     },
     "lines": {"data": {"name": "text", "path": "book.txt", "length": 12}, **TEXT},
+    "chinese": {
+        "data": {"name": "text", "path": "chinese.txt", "length": 12, "alphabet": 700},
+        **TEXT,
+    },
     "sliding": {
         "data": {"name": "text", "path": "book.txt", "length": 12, "windows": "sliding"},
         **TEXT,
@@ -65,6 +69,8 @@ def _sources(workspace: Path) -> None:
     words = ["alpha", "beta", "gamma", "delta"]
     texts = (" ".join(rng.choice(words, 6)) for _ in range(2000))
     Path("book.txt").write_text("\n".join(texts))
+    codes = 0x4E00 + rng.zipf(1.2, (1500, 14)).clip(max=900)
+    Path("chinese.txt").write_text("\n".join("".join(map(chr, line)) for line in codes))
     for index in range(150):
         path = Path("pictures") / f"{index:03d}.png"
         path.parent.mkdir(exist_ok=True)
@@ -101,11 +107,12 @@ def test_every_stage_runs_on_images_of_symbols(kind: str, channels: int, colours
     assert 1 <= last["effective_sample_size"] <= 3
 
 
-@pytest.mark.parametrize("kind", ["lines", "sliding"])
+@pytest.mark.parametrize("kind", ["lines", "sliding", "chinese"])
 def test_every_stage_runs_on_texts_and_twice_to_the_same_bytes(kind: str):
     outs = run(configure(kind))
     samples = np.load(paths.SAMPLES / "samples.npy")
-    assert (samples.dtype, samples.shape) == (np.uint8, (250, 12))
+    dtype = np.uint16 if kind == "chinese" else np.uint8
+    assert (samples.dtype, samples.shape) == (dtype, (250, 12))
     alphabet = load_generator(paths.GENERATOR).alphabet
     assert isinstance(alphabet, Characters)
     texts = (paths.SAMPLES / "samples.txt").read_text().split("\n")

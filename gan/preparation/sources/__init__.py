@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan.config import DataConfig
-from gan.data.manifest import StoredKind
+from gan.data.manifest import StoredKind, WithoutSymbol
 from gan.pixels import Examples
 from gan.preparation import formats
 from gan.symbols import Alphabet
@@ -53,6 +53,8 @@ class Source:
     kind: StoredKind = "images"
     toy: str | None = None  # of points, which density they are drawn from
     alphabet: Alphabet | None = None  # where examples are made of symbols
+    without_symbol: WithoutSymbol | None = None  # of text, where some characters have none
+    if_few: str = ""  # what helps where a split gets no examples
     # What is there and no example: files by their endings, examples of a folder that is left out.
     passed_over: Mapping[str, int] = field(default_factory=dict)
 

@@ -105,3 +105,12 @@ def test_labels_of_the_same_seed_go_in_step_with_their_images(resident: bool):
     resumed = Batches(np.arange(14), 4, seed=5, device=CPU)
     resumed.load_state_dict(images.state_dict())
     assert resumed.next().tolist() == numbers(images.next())
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_symbols_of_two_bytes_come_as_int32(resident: bool):
+    symbols = np.arange(60_000, 60_024, dtype="<u2").reshape(12, 2)
+    batches = Batches(symbols, 4, seed=1, device=CPU, resident=resident)
+    seen = torch.cat([batches.next() for _ in range(3)])
+    assert seen.dtype == torch.int32
+    assert sorted(seen.tolist()) == symbols.tolist()

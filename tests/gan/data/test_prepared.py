@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gan.config import DataConfig, JudgeConfig
-from gan.data.manifest import SPLITS, manifest_checksum
+from gan.data.manifest import SPLITS, WithoutSymbol, manifest_checksum
 from gan.data.prepared import open_prepared
 from gan.errors import DataError
 from gan.judges.images import fit_judge
@@ -223,6 +223,36 @@ class TestSymbols:
         path.write_text(path.read_text().replace('"ab"', '"ac"'))
         with pytest.raises(DataError, match="was changed after it was written"):
             open_prepared(symbols)
+
+    def test_more_characters_than_a_byte_tells_apart(self, tmp_path: Path) -> None:
+        alphabet = Characters(tuple(map(chr, range(0x4E00, 0x4E00 + 300))))
+        lost = WithoutSymbol(count=3, characters=1000, share=0.003)
+        texts = np.array([[299, 256, 255, 0], [1, 2, 3, 4]], "<u2")
+        with PreparedWriter(
+            tmp_path,
+            source="text",
+            shape=(4,),
+            kind="text",
+            alphabet=alphabet,
+            without_symbol=lost,
+        ) as writer:
+            for split in SPLITS:
+                writer.append(split, texts)
+            with pytest.raises(ValueError, match=r"text are uint8 .*: expected uint16"):
+                writer.append("train", texts.astype(np.uint8))
+            with pytest.raises(ValueError, match="go up to 300: expected less than 300"):
+                writer.append("train", texts + np.uint16(1))
+        prepared = open_prepared(tmp_path)
+        prepared.verify()
+        assert (prepared.manifest.dtype, prepared.manifest.stored) == ("uint16", ("uint16", "<u2"))
+        assert prepared.manifest.without_symbol == lost
+        symbols = prepared.symbols("test")
+        assert (symbols.dtype.str, symbols.tolist()) == ("<u2", texts.tolist())
+        assert np.load(tmp_path / "train.npy").tolist() == texts.tolist()
+        path = tmp_path / "manifest.json"
+        path.write_text(path.read_text().replace('"uint16"', '"uint8"'))
+        with pytest.raises(DataError, match="has text of dtype uint8: expected uint16"):
+            open_prepared(tmp_path)
 
     def test_text_is_no_images_and_images_are_no_symbols(self, symbols: Path, folder: Path) -> None:
         texts = open_prepared(symbols)

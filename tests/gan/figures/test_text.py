@@ -130,3 +130,32 @@ def test_everything_there_is_to_draw_of_texts(prepared: Prepared, tmp_path: Path
         {path.name: path.read_bytes() for path in where.iterdir()} for where in (folder, expected)
     )
     assert found == wanted
+
+
+def test_moments_of_many_characters(tmp_path: Path):
+    (tmp_path / "text.txt").write_text("\n".join(chr(0x4E00 + n) * 8 for n in range(400)))
+    config = DataConfig(name="text", path=str(tmp_path / "text.txt"), length=8, alphabet=500)
+    prepare(config, tmp_path / "prepared", progress=False)
+    data = open_prepared(tmp_path / "prepared")
+    symbols = np.full((4, 8), 399, "<u2")
+    text_figures.moment(Snapshot(10, "text", symbols), data, tmp_path / "step.png", 2)
+    page(data.characters.decode(symbols), tmp_path / "expected.png", title="step 10")
+    assert (tmp_path / "step.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
+def test_columns_of_wide_characters_do_not_touch(tmp_path: Path):
+    page(["漢" * 16] * 40, tmp_path / "page.png", title="")
+    dark = ink(tmp_path / "page.png")
+    inked = np.flatnonzero(dark[40:].any(0))
+    blank = np.diff(inked)
+    # Three columns: two gaps, and nothing half as wide within a column.
+    assert np.sum(blank > blank.max() / 2) == 2
+    assert not dark[:, -3:].any()
+
+
+@pytest.mark.parametrize("text", ["שלום", "سلام", "नमस्ते", "\U0001f600", "\ue000"])
+def test_scripts_that_the_font_has_not_warn_of_nothing(
+    tmp_path: Path, text: str, recwarn: pytest.WarningsRecorder
+):
+    page([text], tmp_path / "page.png", title="t")
+    assert not list(recwarn)

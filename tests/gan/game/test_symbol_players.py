@@ -20,13 +20,14 @@ from gan.game.symbol_players import (
 )
 from gan.generators.sampling import draw_symbols
 from gan.models import base
-from gan.symbols import Alphabet, Characters, Colours
+from gan.symbols import Alphabet, Characters, Colours, symbol_dtype
 from gan.training.trainer import Trainer
 from tests.gan.playing import CPU, advance, assert_same_state, measured, resumed, snapshot
 
 BINARY = Colours.levels(2)
 COLOURS = Colours(((0, 0, 0), (255, 0, 0), (0, 255, 0), (10, 20, 255), (255, 255, 255)))
 LETTERS = Characters(tuple("abcdef "))
+MANY = Characters(tuple(map(chr, range(0x4E00, 0x4E00 + 300))))
 
 WEIGHED = {"generator": "boundary_seeking"}
 CRITIC = {"discriminator": "wasserstein", "generator": "wasserstein"}
@@ -66,6 +67,11 @@ MECHANISMS: dict[str, tuple[Alphabet, dict[str, dict]]] = {
     "importance on text in bf16": (
         LETTERS,
         {"objective": WEIGHED, "train": {"precision": "bf16"}},
+    ),
+    "importance on many characters": (MANY, {"objective": WEIGHED}),
+    "straight through on many characters": (
+        MANY,
+        {"objective": {"discrete": {"estimator": "straight_through"}}},
     ),
     "reinforce with a moving average": (
         BINARY,
@@ -181,7 +187,7 @@ def game(mechanism: str, **train: object) -> Config:
 
 def symbols(alphabet: Alphabet, count: int = 24) -> np.ndarray:
     shape = (count, 9) if isinstance(alphabet, Characters) else (count, 8, 8)
-    return np.random.default_rng(0).integers(0, alphabet.size, shape, np.uint8)
+    return np.random.default_rng(0).integers(0, alphabet.size, shape, symbol_dtype(alphabet.size))
 
 
 def play(mechanism: str, rounds: int = 0, device: torch.device = CPU, **train: object) -> Trainer:

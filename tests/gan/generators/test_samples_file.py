@@ -5,6 +5,7 @@ import pytest
 
 from gan.errors import DataError
 from gan.generators.samples_file import ABOUT, ARRAY, read_samples, write_samples
+from gan.symbols import Characters
 
 RNG = np.random.default_rng(0)
 SAMPLES = {
@@ -115,3 +116,15 @@ def test_a_damaged_array_is_refused(tmp_path: Path, damage: str):
     (tmp_path / ARRAY).write_bytes(damaged[damage])
     with pytest.raises(DataError, match=r"samples.npy is damaged or foreign.*; run sample: "):
         read_samples(tmp_path)
+
+
+def test_texts_of_many_characters_take_two_bytes_a_symbol(tmp_path: Path):
+    alphabet = Characters(tuple(map(chr, range(0x4E00, 0x4E00 + 300))))
+    samples = RNG.integers(0, 300, (7, 5)).astype("<u2")
+    write_samples(tmp_path, "text", samples.shape, np.split(samples, [3]), alphabet=alphabet)
+    found = read_samples(tmp_path)
+    assert found.array.dtype.str == "<u2"
+    np.testing.assert_array_equal(found.array, samples)
+    few = Characters(("a", "b"))
+    write_samples(tmp_path, "text", (7, 5), [samples % 2], alphabet=few)
+    assert read_samples(tmp_path).array.dtype.str == "|u1"

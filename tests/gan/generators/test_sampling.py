@@ -124,6 +124,14 @@ def test_texts_come_as_symbols_that_the_seed_decides():
     assert not np.array_equal(same[:20], same[20:])
 
 
+def test_texts_of_many_characters_come_as_they_are_stored():
+    alphabet = Characters(tuple(map(chr, range(0x4E00, 0x4E00 + 700))))
+    texts = np.concatenate(list(generate(symbol_generator(alphabet), torch.randn(30, 3), 20)))
+    assert (texts.dtype.str, texts.shape) == ("<u2", (30, 6))
+    assert 255 < texts.max() < 700
+    assert len(alphabet.decode(texts)) == 30
+
+
 def test_batches_with_the_same_random_numbers_differ_as_their_distributions_do():
     network = symbol_generator(LETTERS)
     latent = torch.randn(1, 3).expand(500, -1)

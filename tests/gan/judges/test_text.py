@@ -20,6 +20,7 @@ from gan.judges.text import (
 from gan.metrics.as_json import as_json
 from gan.metrics.ngrams import count_ngrams
 from gan.preparation.prepare import prepare
+from gan.preparation.writer import PreparedWriter
 from gan.symbols import Characters
 from gan.tensor_file import read_tensors, write_tensors
 
@@ -160,3 +161,46 @@ def test_images_have_no_ngrams(tmp_path: Path):
     prepare(DataConfig(size=8, levels=2), tmp_path, progress=False)
     with pytest.raises(DataError, match="holds symbol_images: expected text"):
         save_text_judge(open_prepared(tmp_path), tmp_path / "judge.safetensors", seed=0)
+
+
+def test_the_counts_of_many_characters_come_back(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    lines = ["".join(map(chr, 0x4E00 + rng.zipf(1.3, 14).clip(max=3400))) for _ in range(900)]
+    (tmp_path / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    config = DataConfig(name="text", path=str(tmp_path / "text.txt"), length=12, alphabet=3500)
+    prepare(config, tmp_path / "prepared", progress=False)
+    prepared = open_prepared(tmp_path / "prepared")
+    size = prepared.characters.size
+    assert size > 600
+    report = as_json(save_text_judge(prepared, tmp_path / "judge.safetensors", seed=0))
+    judge = load_text_judge(tmp_path / "judge.safetensors", prepared.manifest.checksum)
+    test = prepared.symbols("test")
+    for n, found in enumerate(judge.held_out, start=1):
+        expected = count_ngrams(test, n, size, judge.alphabet.padding)
+        assert found.codes.dtype == expected.codes.dtype
+        assert found.codes.tolist() == expected.codes.tolist()
+        assert found.counts.tolist() == expected.counts.tolist()
+    assert judge.divergences(np.asarray(test), 6) == [0] * 6
+    assert report["alphabet"] == size
+    assert report["jensen_shannon"]["1"]["floor"] < 0.1
+
+
+def test_n_grams_that_no_number_holds_come_back(tmp_path: Path):
+    alphabet = Characters(tuple(map(chr, range(0x4E00, 0x4E00 + 3000))))
+    rng = np.random.default_rng(0)
+    texts = rng.integers(0, 3000, (40, 8)).astype("<u2")
+    texts[:, -3:] = 0  # bytes that are zero at the end
+    with PreparedWriter(
+        tmp_path / "prepared", source="text", shape=(8,), kind="text", alphabet=alphabet
+    ) as writer:
+        writer.append("train", texts[:20])
+        writer.append("test", texts[20:])
+    prepared = open_prepared(tmp_path / "prepared")
+    save_text_judge(prepared, tmp_path / "judge", seed=0)
+    judge = load_text_judge(tmp_path / "judge", prepared.manifest.checksum)
+    kinds = [found.codes.dtype.str for found in judge.held_out]
+    assert kinds == ["<i8"] * 5 + ["|S12"]
+    expected = count_ngrams(texts[20:], 6, 3000, None)
+    assert judge.held_out[5].codes.tolist() == expected.codes.tolist()
+    assert judge.divergences(texts[20:], 6)[5] == 0
+    assert judge.divergences(texts[:20], 6)[5] == pytest.approx(math.log(2))

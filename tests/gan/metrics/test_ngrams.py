@@ -79,6 +79,68 @@ def test_counts_are_those_of_a_dictionary(data, size: int, n: int, padded: bool)
     assert (np.diff(found.codes) > 0).all()
 
 
+def wide_arrays(size: int) -> st.SearchStrategy[np.ndarray]:
+    shape = st.tuples(st.integers(1, 8), st.integers(1, 9))
+    # Few different ones, from either end, so that n-grams come again.
+    symbol = st.sampled_from([0, 1, 2, 255, 256, size - 2, size - 1])
+    return shape.flatmap(lambda s: hnp.arrays("<u2", s, elements=symbol))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from([257, 3000, 65_536]), st.integers(1, 6), st.booleans())
+def test_counts_of_many_symbols_are_those_of_a_dictionary(data, size: int, n: int, padded: bool):
+    texts = data.draw(wide_arrays(size))
+    padding = size - 1 if padded else None
+    expected: Counter[tuple[int, ...]] = Counter()
+    for row, end in zip(texts.tolist(), lengths(texts, padding).tolist(), strict=True):
+        expected.update(tuple(row[start : start + n]) for start in range(end - n + 1))
+    found = count_ngrams(texts, n, size, padding)
+    assert found.total == expected.total()
+    codes = [
+        tuple(np.frombuffer(code.ljust(2 * n, b"\0"), ">u2").tolist())
+        if isinstance(code, bytes)
+        else tuple(code // size**place % size for place in reversed(range(n)))
+        for code in found.codes.tolist()
+    ]
+    assert codes == sorted(expected)
+    assert found.counts.tolist() == [expected[code] for code in codes]
+    assert found.codes.dtype == (np.int64 if size**n <= 2**63 else np.dtype(f"S{2 * n}"))
+
+
+def test_what_would_be_the_same_modulo_a_word_is_told_apart():
+    texts = np.array([[1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0], [5, 0, 0, 0, 0, 0]], "<u2")
+    found = count_ngrams(texts, 6, 65_536)
+    assert found.counts.tolist() == [1, 1, 1]
+    assert distinct(found) == 1
+    assert jensen_shannon(count_ngrams(texts[:1], 6, 65_536), found) == pytest.approx(
+        0.5 * (math.log(3 / 2) + (math.log(1 / 2) + 2 * math.log(2)) / 3)
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(wide_arrays(300), wide_arrays(300), st.integers(1, 6))
+def test_bytes_and_numbers_say_the_same(a: np.ndarray, b: np.ndarray, n: int):
+    # The same texts in an alphabet so large that codes are bytes.
+    numbers = [count_ngrams(texts, n, 300) for texts in (a, b)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ngrams, "codes_are_numbers", lambda size, n: False)
+        in_bytes = [count_ngrams(texts, n, 300) for texts in (a, b)]
+    for one, other in zip(numbers, in_bytes, strict=True):
+        assert one.counts.tolist() == other.counts.tolist()
+        assert distinct(one) == pytest.approx(distinct(other), nan_ok=True)
+    assert jensen_shannon(*numbers) == pytest.approx(jensen_shannon(*in_bytes), nan_ok=True)
+
+
+def test_copies_of_wide_symbols():
+    training = np.array([[256, 1, 2, 3, 4, 5], [0, 1, 2, 3, 512, 0]], "<u2")
+    # 0 and 256 have the same low byte.
+    texts = np.array([[256, 1, 2, 3, 9, 9], [0, 1, 2, 9, 9, 9], [1, 2, 3, 512, 9, 9]], "<u2")
+    assert copied(texts, training, 4).tolist() == [True, False, True]
+    assert occurrences(texts, training, 3)[1].tolist() == [1, 0, 0, 0]
+    with pytest.raises(UserError, match="texts are uint16, training texts uint8: expected one"):
+        copied(texts, training.astype(np.uint8), 4)
+
+
 def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch):
     texts = np.random.default_rng(0).integers(0, 5, (100, 9)).astype(np.uint8)
     whole = [count_ngrams(texts, n, 5, 4) for n in (1, 3)]
@@ -208,6 +270,7 @@ def test_copies_are_those_of_a_search_for_substrings(data, size: int, length: in
         (np.zeros((3, 4), np.int64), 2, r"texts are int64 \[3, 4\]: expected uint8 \[N, L\]"),
         (np.zeros((0, 4), np.uint8), 2, r"texts are uint8 \[0, 4\]"),
         (np.zeros((4,), np.uint8), 2, r"texts are uint8 \[4\]"),
+        (np.zeros((3, 4), np.uint16), 2, r"texts are uint16 \[3, 4\]: expected uint8 \[N, L\]"),
         (np.full((3, 4), 5, np.uint8), 2, "texts hold the symbol 5: expected below 5"),
     ],
 )

@@ -182,3 +182,12 @@ def test_what_is_no_text_is_refused(build):
         build(config(), (8,), colours)
     with pytest.raises(ValueError, match=r"shape is \[1, 8, 8\], expected that of a text, \[L\]"):
         build(config(), (1, 8, 8), characters(3))
+
+
+def test_many_characters_are_looked_up_as_their_one_hot_is():
+    torch.manual_seed(0)
+    alphabet = Characters(tuple(map(chr, range(0x4E00, 0x4E00 + 900))))
+    assert build_generator(config(), (5,), alphabet)(torch.randn(2, 5)).shape == (2, 900, 5)
+    discriminator = build_discriminator(config(), (5,), alphabet).double().eval()
+    symbols = torch.randint(256, 900, (3, 5), dtype=torch.int32)
+    torch.testing.assert_close(discriminator(symbols), discriminator(one_hot(symbols, 900)))

@@ -32,7 +32,7 @@ WEIGHTS = torch.zeros(5, 2)
         (lambda: sample_bernoulli(LOGITS.bool(), 1, 0), TypeError, "logits has dtype torch.bool"),
         (lambda: sample_categorical(LOGITS[0, 0], 1, 0), ValueError, r"shape \[4\]: expected"),
         (lambda: sample_bernoulli(torch.tensor(0.0), 1, 0), ValueError, r"logits have shape \[\]"),
-        (lambda: sample_categorical(torch.zeros(2, 257), 1, 0), ValueError, "257 categories"),
+        (lambda: sample_categorical(torch.zeros(2, 65_537), 1, 0), ValueError, "65537 categories"),
         (lambda: sample_categorical(torch.zeros(2, 0), 1, 0), ValueError, "0 categories"),
         (lambda: sample_categorical(LOGITS, 1, 0, dim=0), ValueError, "dim=0"),
         (lambda: sample_categorical(LOGITS, 1, 0, dim=-3), ValueError, "dim=-3"),

@@ -21,7 +21,7 @@ def _poisoned(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
-@pytest.mark.parametrize("categories", [1, 2, 3, 5, 16, 17, 40, 100, 192, 256])
+@pytest.mark.parametrize("categories", [1, 2, 3, 5, 16, 17, 40, 100, 192, 256, 257, 3000])
 @pytest.mark.parametrize(("rows", "positions", "samples"), [(3, 7, 5), (64, 301, 20), (1, 1, 1)])
 @pytest.mark.parametrize("second", [False, True])
 def test_categorical(dtype, categories, rows, positions, samples, second):
@@ -61,7 +61,7 @@ def test_bernoulli(dtype, rows, positions, samples):
     torch.testing.assert_close(gradient.cpu().double(), exact, rtol=tolerance, atol=5 * tolerance)
 
 
-@pytest.mark.parametrize("shape", [(5, 33), (5, 33, 3), (5, 33, 192)])
+@pytest.mark.parametrize("shape", [(5, 33), (5, 33, 3), (5, 33, 192), (5, 33, 3000)])
 def test_the_twin_on_the_gpu_draws_the_same(shape):
     logits = torch.randn(shape, device=CUDA) * 4
     stream = Stream(torch.tensor(SEED, device=CUDA), 3)
