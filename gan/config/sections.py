@@ -22,22 +22,44 @@ Optimiser = Literal["adam", "adamw", "rmsprop"]
 class DataConfig(Section):
     """What the examples are and how they become one array a split."""
 
-    name: Literal["digits", "idx", "images", "toy", "text", "topics"] = Field(
+    name: Literal[
+        "digits",
+        "idx",
+        "images",
+        "cifar",
+        "arrays",
+        "parquet",
+        "lmdb",
+        "toy",
+        "table",
+        "text",
+        "topics",
+        "mnist",
+        "fashion_mnist",
+        "kmnist",
+        "cifar10",
+        "cifar100",
+    ] = Field(
         "digits",
         description="digits: scikit-learn's handwritten digits; idx: a folder in the layout of "
-        "MNIST; images: a folder or an archive (.zip, .tar) of image files; toy: points of a "
-        "known density; text: a file of UTF-8, plain or gzip, or a folder of such; topics: the "
-        "help texts that come with Python",
+        "MNIST; images: a folder or an archive (.zip, .tar) of image files; cifar: CIFAR-10 or "
+        "CIFAR-100, binary or python version; arrays: .npy or .npz of images; parquet: image files "
+        "as Hugging Face stores them; lmdb: image files as LSUN stores them; toy: points of a "
+        "known density; table: your own points, .csv or .npy; text: a file of UTF-8, plain or "
+        "gzip, or a folder of such; topics: the help texts that come with Python; mnist, "
+        "fashion_mnist, kmnist, cifar10, cifar100: fetched once, outside the repository",
     )
     path: str = Field(
-        "data/raw", min_length=1, description="folder, archive or file for idx, images and text"
+        "data/raw",
+        min_length=1,
+        description="folder, archive or file, of all but digits, toy, topics and what is fetched",
     )
     size: Literal[8, 16, 32, 64, 128] = Field(16, description="height and width in pixels")
     channels: Literal[1, 3] = Field(1, description="1: grey, 3: RGB")
     fit: Literal["auto", "pad", "resize"] = Field(
         "auto",
         description="pad: centre on black, no resampling; resize: centre crop to a square, then "
-        "antialiased resize; auto: pad for idx, resize for the others",
+        "antialiased resize; auto: pad for idx, mnist and its relatives, resize for the others",
     )
     levels: int = Field(
         0, ge=0, le=256, description="uniform grey levels as symbols; 0: images as they are"
@@ -72,7 +94,9 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _grey_sources(self) -> DataConfig:
-        if self.name in {"digits", "idx"} and self.channels == 3:
+        if self.name in {"digits", "idx", "mnist", "fashion_mnist", "kmnist"} and (
+            self.channels == 3
+        ):
             raise ValueError(f"data.channels is 3, but data.name {self.name} is grey: expected 1")
         return self
 
@@ -100,7 +124,7 @@ class DataConfig(Section):
     @property
     def kind(self) -> Literal["images", "points", "symbol_images", "text"]:
         """What the prepared examples are."""
-        if self.name == "toy":
+        if self.name in {"toy", "table"}:
             return "points"
         if self.name in {"text", "topics"}:
             return "text"
