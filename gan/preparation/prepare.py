@@ -47,8 +47,8 @@ def prepare(
         UserError: `out` cannot be written, or a package is missing; nothing is written.
     """
     source = _open(config, workers, progress)
-    failures = _Failures(config)
     stored = STORED[source.kind]
+    failures = _Failures(config, stored.noun)
     with (
         contextlib.closing(source.batches) as batches,
         PreparedWriter(
@@ -59,6 +59,7 @@ def prepare(
             kind=source.kind,
             alphabet=source.alphabet,
             toy=source.toy,
+            columns=source.columns,
         ) as writer,
         tqdm(total=source.total, desc="prepare", unit=stored.unit, disable=not progress) as bar,
     ):
@@ -104,8 +105,9 @@ def _choose_palette(config: DataConfig, workers: int, progress: bool) -> Colours
 class _Failures:
     """What becomes of examples that cannot be read: all are listed, then `data.on_error` rules."""
 
-    def __init__(self, config: DataConfig) -> None:
+    def __init__(self, config: DataConfig, noun: str = "image") -> None:
         self._config = config
+        self._noun = noun
         self._count = 0
         self._shown: list[Failure] = []
 
@@ -117,7 +119,7 @@ class _Failures:
         if not self._count:
             return
         several = self._count > 1
-        counted = f"{self._count} image{'s' if several else ''} in {self._config.path}"
+        counted = f"{self._count} {self._noun}{'s' if several else ''} in {self._config.path}"
         lines = [f"  {failure.name}: {failure.reason}" for failure in self._shown]
         if self._count > len(lines):
             lines.append(f"  … and {self._count - len(lines)} more")

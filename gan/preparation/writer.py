@@ -21,6 +21,7 @@ from gan.data.manifest import (
     MAX_SKIPPED_NAMES,
     SPLITS,
     STORED,
+    Column,
     Manifest,
     Split,
     StoredKind,
@@ -54,6 +55,7 @@ class PreparedWriter:
         kind: StoredKind = "images",
         alphabet: Alphabet | None = None,
         toy: str | None = None,
+        columns: Sequence[Column] | None = None,
     ) -> None:
         """Prepare to write.
 
@@ -66,12 +68,14 @@ class PreparedWriter:
             kind: what the examples are.
             alphabet: what symbols stand for, where examples are made of symbols.
             toy: name of the density of points.
+            columns: of points of no known density, one a coordinate.
         """
         self._folder = Path(folder)
         self._source = source
         self._kind = kind
         self._alphabet = alphabet
         self._toy = toy
+        self._columns = columns
         self._shape = tuple(int(length) for length in shape)
         self._label_names = None if label_names is None else list(label_names)
         self._arrays: dict[Split, _ArrayStream] = {}
@@ -198,6 +202,11 @@ class PreparedWriter:
             "source": self._source,
             "kind": self._kind,
             **({} if self._toy is None else {"toy": self._toy}),
+            **(
+                {}
+                if self._columns is None
+                else {"columns": [column.model_dump() for column in self._columns]}
+            ),
             "shape": list(self._shape),
             "dtype": STORED[self._kind].dtype,
             **({} if self._alphabet is None else {"alphabet": self._alphabet.to_json()}),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan.config import DataConfig
-from gan.data.manifest import StoredKind
+from gan.data.manifest import Column, StoredKind
 from gan.pixels import Examples
 from gan.symbols import Alphabet
 
@@ -51,6 +51,7 @@ class Source:
     batches: Generator[Batch, None, None]
     kind: StoredKind = "images"
     toy: str | None = None  # of points, which density they are drawn from
+    columns: tuple[Column, ...] | None = None  # of other points, what they are standardised by
     alphabet: Alphabet | None = None  # where examples are made of symbols
 
 
