@@ -23,6 +23,7 @@ from gan.config import DataConfig
 from gan.data.manifest import Split
 from gan.errors import DataError, reading, shown
 from gan.preparation.fit import DoesNotFitError, Fit, check_pad
+from gan.preparation.named_splits import WORDS, choose
 from gan.preparation.npy import Header, read_header, read_rows
 from gan.preparation.raster import as_examples
 from gan.preparation.sources import Batch, Source
@@ -36,10 +37,6 @@ _EXPECTED = (
     "a .npy or .npz of images, or a folder of .npy files, named images and labels, or x_train, "
     "y_train, x_test and y_test"
 )
-_SPLITS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test",
-    "val": "val", "valid": "val", "validation": "val",
-}  # fmt: skip
 _WHAT = {
     "images": "images", "image": "images", "imgs": "images", "x": "images", "data": "images",
     "labels": "labels", "label": "labels", "y": "labels", "targets": "labels",
@@ -199,8 +196,8 @@ def _role(name: str) -> _Role | None:
     split: str | None = None
     what: str | None = None
     for part in re.split(r"[_\-. ]", name.lower()):
-        if part in _SPLITS and split is None:
-            split = _SPLITS[part]
+        if part in WORDS and split is None:
+            split = WORDS[part]
         elif part in _WHAT and what is None:
             what = _WHAT[part]
         else:
@@ -229,20 +226,14 @@ def _choose(path: Path, found: dict[str, _Stored]) -> dict[Split, tuple[_Stored,
     listed = shown(", ".join(found))
     if not splits:
         raise DataError(f"data.path {shown(path)} has the arrays {listed}: expected {_EXPECTED}")
-    if None in splits and len(splits) > 1:
-        raise DataError(
-            f"data.path {shown(path)} has images with a split in their name and without: {listed}"
-        )
-    if None not in splits and ("train" not in splits):
-        raise DataError(
-            f"data.path {shown(path)} has no training images: found {listed}, expected {_EXPECTED}"
-        )
-    training = None if None in splits else "train"
-    testing = next((split for split in ("test", "val") if split in splits), None)
-    used = {training, *([testing] if testing else [])}
-    passed_over = [*unknown, *(found_name for found_name, stored in found.items()
-                               if (role := _role(found_name)) is not None
-                               and role[0] not in used)]  # fmt: skip
+    try:
+        training, testing, _ = choose(splits)
+    except ValueError as error:
+        raise DataError(f"data.path {shown(path)} has the arrays {listed}: {error}") from None
+    used = {training, testing or training}
+    passed_over = unknown + [
+        name for name in found if (role := _role(name)) is not None and role[0] not in used
+    ]
     if passed_over:
         _log.warning(
             "%s: passed over the array%s %s", shown(path), "s" if len(passed_over) > 1 else "",

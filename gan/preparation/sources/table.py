@@ -238,7 +238,7 @@ def _open_text(path: Path) -> _Table:
             try:
                 values.append(_numbers(cells, columns))
             except ValueError as error:
-                block.failures.append(Failure(f"{shown(path)} line {number}", str(error)))
+                block.failures.append(Failure(f"line {number}", str(error)))
             else:
                 block.places.append(place)
                 if columns.label is not None:

@@ -118,8 +118,8 @@ def test_what_is_passed_over_is_said(tmp_path: Path, caplog: pytest.LogCaptureFi
     [
         ({"a": images(3, 8, 8), "b": images(3, 8, 8)}, "has the arrays a, b: expected"),
         ({"x": images(3, 8, 8), "images": images(3, 8, 8)}, "are both images"),
-        ({"x_test": images(3, 8, 8), "y_test": LABELS[:3]}, "no training images"),
-        ({"x": images(3, 8, 8), "x_test": images(3, 8, 8)}, "with a split in their name"),
+        ({"x_test": images(3, 8, 8), "y_test": LABELS[:3]}, "split test and none of train"),
+        ({"x": images(3, 8, 8), "x_test": images(3, 8, 8)}, "of the split test and some of none"),
         ({"x_train": images(3, 8, 8), "y_train": LABELS[:3], "x_test": images(3, 8, 8)},
          "labels of the split train alone"),
         ({"x": images(3, 8, 8), "y": LABELS}, r"shape \[5\]: expected \[3\], one label for each"),
