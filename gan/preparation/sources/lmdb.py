@@ -2,31 +2,31 @@
 
 An environment is a folder with `data.mdb`, or such a file. Several in one folder, named like LSUN's
 `bedroom_train_lmdb` and `bedroom_val_lmdb`, are one data set: what comes before the split is the
-label, where there are several. LMDB itself checks little of what it reads: use it on files that
-you trust.
+label, where there are several. LMDB checks little of what it reads and dies of damaged files, so it
+reads in a process of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gan.config import DataConfig
 from gan.errors import DataError, reading, shown
+from gan.preparation.apart import apart
 from gan.preparation.archives import MAX_FILE_BYTES, Content, UnreadableError
 from gan.preparation.extras import need
+from gan.preparation.lmdb_reader import DATA, EXPECTED, count_entries, read_entries
 from gan.preparation.named_splits import choose, split_of
 from gan.preparation.sources import Source
 from gan.preparation.split import in_test
 from gan.preparation.stream import Example, decoded, form_of
 
-DATA = "data.mdb"
-_EXPECTED = "an LMDB of image files, or a folder of such, named like bedroom_train_lmdb"
 _NAME = re.compile(r"(?P<label>.*?)[_-]?(?P<split>train|val|test)[_-]lmdb", re.IGNORECASE)
 
 _log = logging.getLogger(__name__)
@@ -49,15 +49,17 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
             are no images are failures in the batches.
         UserError: lmdb is not installed.
     """
-    lmdb = need("lmdb", "lmdb", "data.name lmdb")
+    need("lmdb", "lmdb", "data.name lmdb")
     environments = _find(Path(config.path))
     names = tuple(sorted({each.label for each in environments}))
     total = 0
     for environment in environments:
-        with _opened(lmdb, environment.path) as opened:
-            count = int(opened.stat()["entries"])
+        with contextlib.closing(
+            apart(count_entries, environment.path, path=environment.path)
+        ) as counts:
+            count = next(counts)
         if not count:
-            raise DataError(f"{shown(environment.path)} is empty: expected {_EXPECTED}")
+            raise DataError(f"{shown(environment.path)} is empty: expected {EXPECTED}")
         total += count
     labels = names if len(names) > 1 else None
     return Source(
@@ -66,7 +68,7 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
         total=total,
         batches=decoded(
             form_of(config),
-            _examples(lmdb, environments, names, config.test_fraction),
+            _examples(environments, names, config.test_fraction),
             workers if total > 64 else 0,
             labelled=labels is not None,
         ),
@@ -74,16 +76,13 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
 
 
 def _examples(
-    lmdb: Any, environments: list[_Environment], names: tuple[str, ...], test_fraction: float
+    environments: list[_Environment], names: tuple[str, ...], test_fraction: float
 ) -> Generator[Example, None, None]:
     for environment in environments:
         label = names.index(environment.label)
-        with (
-            _opened(lmdb, environment.path) as opened,
-            reading(environment.path, _EXPECTED),
-            opened.begin() as transaction,
-        ):
-            for key, value in transaction.cursor():
+        read = apart(read_entries, environment.path, path=environment.path)
+        with contextlib.closing(read) as blocks:
+            for key, value in itertools.chain.from_iterable(blocks):
                 name = key.decode("utf-8", "backslashreplace")
                 held_out = environment.held_out
                 if held_out is None:
@@ -93,55 +92,27 @@ def _examples(
                 )
 
 
-def _content(value: bytes) -> Content:
-    if len(value) > MAX_FILE_BYTES:
-        return UnreadableError(
-            f"has {len(value)} bytes, more than the {MAX_FILE_BYTES} that are read"
-        )
+def _content(value: bytes | int) -> Content:
+    if isinstance(value, int):
+        return UnreadableError(f"has {value} bytes, more than the {MAX_FILE_BYTES} that are read")
     return value
-
-
-@contextlib.contextmanager
-def _opened(lmdb: Any, path: Path) -> Iterator[Any]:
-    """An environment for reading alone, that no lock is written to."""
-    with reading(path, _EXPECTED):
-        try:
-            environment = lmdb.open(
-                os.fspath(path), subdir=path.is_dir(), create=False, readonly=True, lock=False,
-                readahead=False, meminit=False, max_readers=1,
-            )  # fmt: skip
-        except lmdb.Error as error:
-            raise DataError(
-                f"{shown(path)} is no LMDB, or damaged: {shown(str(error))}; expected {_EXPECTED}"
-            ) from None
-    with contextlib.closing(environment):
-        file = path / DATA if path.is_dir() else path
-        with reading(file, _EXPECTED):
-            # It is mapped into memory, where what is missing would end this process.
-            pages = environment.info()["last_pgno"] + 1
-            expected, found = pages * environment.stat()["psize"], file.stat().st_size
-        if found < expected:
-            raise DataError(
-                f"{shown(file)} is truncated: it has {found} bytes, expected {expected} or more"
-            )
-        yield environment
 
 
 def _find(path: Path) -> list[_Environment]:
     if not path.exists():
-        raise DataError(f"data.path {shown(path)} does not exist: expected {_EXPECTED}")
+        raise DataError(f"data.path {shown(path)} does not exist: expected {EXPECTED}")
     if path.is_file() or (path / DATA).is_file():
         return [_Environment(path, "lmdb", "", None)]
-    with reading(path, _EXPECTED):
+    with reading(path, EXPECTED):
         found = sorted(each for each in path.iterdir() if (each / DATA).is_file())
     if not found:
-        raise DataError(f"data.path {shown(path)} holds no LMDB: expected {_EXPECTED}")
+        raise DataError(f"data.path {shown(path)} holds no LMDB: expected {EXPECTED}")
     matches = {each: _NAME.fullmatch(each.name) for each in found}
     others = [each.name for each, match in matches.items() if match is None]
     if others and len(found) > 1:
         raise DataError(
             f"data.path {shown(path)} holds {len(found)} LMDBs, among them {shown(others[0])}: "
-            f"expected {_EXPECTED}"
+            f"expected {EXPECTED}"
         )
     splits = {each: split_of(match["split"]) if match else None for each, match in matches.items()}
     try:

@@ -127,5 +127,16 @@ def test_a_truncated_file(tmp_path: Path, share: float) -> None:
     path = write(tmp_path / "set", range(300))
     content = (path / "data.mdb").read_bytes()
     (path / "data.mdb").write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DataError, match=r"set(/data\.mdb is truncated| is no LMDB|.* is empty)"):
+    with pytest.raises(DataError, match=r"set(/data\.mdb is truncated| is no LMDB)"):
+        run(path)
+
+
+def test_damage_that_lmdb_dies_of(tmp_path: Path) -> None:
+    path = write(tmp_path / "set", range(300))
+    content = bytearray((path / "data.mdb").read_bytes())
+    # Every page but the two that describe the file: where its entries are.
+    for page in range(2 * 4096, len(content), 4096):
+        content[page + 16 : page + 64] = bytes([255]) * 48
+    (path / "data.mdb").write_bytes(content)
+    with pytest.raises(DataError, match="set is damaged"):
         run(path)
