@@ -6,11 +6,13 @@ not a number. A default and a description stand here and nowhere else.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from gan.config.parsing import Section
+from gan.errors import shown
 
 IMAGE_SIZES = (8, 16, 32, 64, 128)
 
@@ -61,6 +63,11 @@ class DataConfig(Section):
         description="pad: centre on black, no resampling; resize: centre crop to a square, then "
         "antialiased resize; auto: pad for idx, mnist and its relatives, resize for the others",
     )
+    shards: str = Field(
+        "",
+        description="of images in many archives: their names in the folder data.path, "
+        "train-{000..999}.tar for example; empty: data.path itself",
+    )
     levels: int = Field(
         0, ge=0, le=256, description="uniform grey levels as symbols; 0: images as they are"
     )
@@ -91,6 +98,21 @@ class DataConfig(Section):
     on_error: Literal["stop", "skip"] = Field(
         "stop", description="what an image that cannot be read does"
     )
+
+    @model_validator(mode="after")
+    def _shards_of_images(self) -> DataConfig:
+        if self.shards and self.name != "images":
+            raise ValueError(
+                f"data.shards is {shown(self.shards)}, but data.name is {self.name}: expected it "
+                "empty, or data.name images"
+            )
+        folder, _, last = self.path.rpartition("/")
+        if re.search(r"\{\d+\.\.\d+\}", last):
+            raise ValueError(
+                f"data.path is {shown(self.path)}, which names many archives: expected data.path "
+                f"{shown(folder) or '.'} and data.shards {shown(last)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _grey_sources(self) -> DataConfig:

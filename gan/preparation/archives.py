@@ -23,17 +23,19 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeAlias, cast
 
 from gan.errors import DataError
+from gan.preparation.zstd import MAGIC, open_zstd
 
 # No image of use is larger, while a few kilobytes of an archive can unpack to petabytes.
 MAX_FILE_BYTES = 1 << 28
 # Names in the headers of an archive are read whole; longer ones are an attack on memory.
 MAX_HEADER_BYTES = 1 << 20
 
-_TAR_NAME = re.compile(r".*\.(tar(\.(gz|bz2|xz))?|tgz|tbz2?|txz)", re.IGNORECASE)
+_TAR_NAME = re.compile(r".*\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)", re.IGNORECASE)
 _COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
+    MAGIC: open_zstd,
 }
 _DAMAGE = (
     EOFError,
@@ -91,7 +93,8 @@ def open_collection(path: Path, suffixes: frozenset[str]) -> Collection:
     except _DAMAGE as error:
         raise DataError(f"{path} is not an archive or is damaged: {error}") from error
     raise DataError(
-        f"data.path {path} is a file: expected a folder, .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz"
+        f"data.path {path} is a file: expected a folder, .zip, .tar, .tar.gz, .tar.bz2, .tar.xz or "
+        ".tar.zst"
     )
 
 

@@ -22,6 +22,7 @@ from gan.errors import DataError
 from gan.preparation.archives import Content, open_collection
 from gan.preparation.decode import SUFFIXES, Form, decode_chunk
 from gan.preparation.pool import ordered_map
+from gan.preparation.shards import open_shards
 from gan.preparation.sources import Batch, Failure, Source
 from gan.preparation.split import in_test
 
@@ -45,7 +46,8 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
             failures in the batches.
     """
     path = Path(config.path)
-    collection = open_collection(path, SUFFIXES)
+    open_one = functools.partial(open_collection, suffixes=SUFFIXES)
+    collection = open_shards(path, config.shards, open_one) if config.shards else open_one(path)
     names = collection.names
     if not names:
         raise DataError(f"data.path {path} holds no images: expected {_EXPECTED}")
