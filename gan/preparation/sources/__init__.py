@@ -2,6 +2,7 @@
 
 A source module has one public function, `open_source(config, workers) -> Source`. It looks at what
 is there, raises what can be known at once, and hands back a stream that has read next to nothing.
+Data sets that are fetched by their names (`gan.preparation.published`) are read by one of them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from gan.config import DataConfig
 from gan.data.manifest import Column, StoredKind
 from gan.pixels import Examples
+from gan.preparation.published import PUBLISHED, fetched
 from gan.symbols import Alphabet
 
 
@@ -62,6 +64,9 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
         DataError: the source is missing, empty or damaged; names the path.
         UserError: a package that the source needs is not installed.
     """
+    if config.name in PUBLISHED:
+        by_path = {"name": PUBLISHED[config.name].source, "path": str(fetched(config.name))}
+        config = config.model_copy(update=by_path)
     module = importlib.import_module(f"{__name__}.{config.name}")
     opener = cast("Callable[[DataConfig, int], Source]", module.open_source)
     return opener(config, workers)
