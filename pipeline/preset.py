@@ -216,7 +216,7 @@ def _stacked(
     for name in data:
         params = load(name)["params"]
         put(name, {section: params[section] for section in params if section != "objective"})
-    if given.get(("data", "name"), values["data"]["name"]) == "toy":
+    if given.get(("data", "name"), values["data"]["name"]) in ("toy", "table"):
         for name in games:
             put(name, load(name).get("points", {}))
     return values, replaced

@@ -6,6 +6,7 @@ not a number. A default and a description stand here and nowhere else.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,22 +36,49 @@ CodePage = Literal[
 class DataConfig(Section):
     """What the examples are and how they become one array a split."""
 
-    name: Literal["digits", "idx", "images", "toy", "text", "topics"] = Field(
+    name: Literal[
+        "digits",
+        "idx",
+        "images",
+        "cifar",
+        "arrays",
+        "parquet",
+        "lmdb",
+        "toy",
+        "table",
+        "text",
+        "topics",
+        "mnist",
+        "fashion_mnist",
+        "kmnist",
+        "cifar10",
+        "cifar100",
+    ] = Field(
         "digits",
         description="digits: scikit-learn's handwritten digits; idx: a folder in the layout of "
-        "MNIST; images: a folder or an archive (.zip, .tar) of image files; toy: points of a "
-        "known density; text: a file of UTF-8, plain or gzip, or a folder of such; topics: the "
-        "help texts that come with Python",
+        "MNIST; images: a folder or an archive (.zip, .tar) of image files; cifar: CIFAR-10 or "
+        "CIFAR-100, binary or python version; arrays: .npy or .npz of images; parquet: image files "
+        "as Hugging Face stores them; lmdb: image files as LSUN stores them; toy: points of a "
+        "known density; table: your own points, .csv or .npy; text: a file of UTF-8, plain or "
+        "gzip, or a folder of such; topics: the help texts that come with Python; mnist, "
+        "fashion_mnist, kmnist, cifar10, cifar100: fetched once, outside the repository",
     )
     path: str = Field(
-        "data/raw", min_length=1, description="folder, archive or file for idx, images and text"
+        "data/raw",
+        min_length=1,
+        description="folder, archive or file, of all but digits, toy, topics and what is fetched",
     )
     size: Literal[8, 16, 32, 64, 128] = Field(16, description="height and width in pixels")
     channels: Literal[1, 3] = Field(1, description="1: grey, 3: RGB")
     fit: Literal["auto", "pad", "resize"] = Field(
         "auto",
         description="pad: centre on black, no resampling; resize: centre crop to a square, then "
-        "antialiased resize; auto: pad for idx, resize for the others",
+        "antialiased resize; auto: pad for idx, mnist and its relatives, resize for the others",
+    )
+    shards: str = Field(
+        "",
+        description="of images in many archives: their names in the folder data.path, "
+        "train-{000..999}.tar for example; empty: data.path itself",
     )
     labels: str = Field(
         "",
@@ -125,8 +153,25 @@ class DataConfig(Section):
         return path
 
     @model_validator(mode="after")
+    def _shards_of_images(self) -> DataConfig:
+        if self.shards and self.name != "images":
+            raise ValueError(
+                f"data.shards is {shown(self.shards)}, but data.name is {self.name}: expected it "
+                "empty, or data.name images"
+            )
+        folder, _, last = self.path.rpartition("/")
+        if re.search(r"\{\d+\.\.\d+\}", last):
+            raise ValueError(
+                f"data.path is {shown(self.path)}, which names many archives: expected data.path "
+                f"{shown(folder) or '.'} and data.shards {shown(last)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _grey_sources(self) -> DataConfig:
-        if self.name in {"digits", "idx"} and self.channels == 3:
+        if self.name in {"digits", "idx", "mnist", "fashion_mnist", "kmnist"} and (
+            self.channels == 3
+        ):
             raise ValueError(f"data.channels is 3, but data.name {self.name} is grey: expected 1")
         return self
 
@@ -169,7 +214,7 @@ class DataConfig(Section):
     @property
     def kind(self) -> Literal["images", "points", "symbol_images", "text"]:
         """What the prepared examples are."""
-        if self.name == "toy":
+        if self.name in {"toy", "table"}:
             return "points"
         if self.name in {"text", "topics"}:
             return "text"

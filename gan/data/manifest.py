@@ -106,6 +106,14 @@ class WithoutSymbol(Section):
     share: float = Field(ge=0, le=1, description="of these; rounded")
 
 
+class Column(Section):
+    """A coordinate of points of a table, and what takes it back to its own units."""
+
+    name: str
+    mean: float = Field(allow_inf_nan=False, description="over the training split")
+    deviation: float = Field(gt=0, allow_inf_nan=False)
+
+
 class Manifest(Section):
     """What a prepared folder holds. Equal data has equal manifests, wherever it came from."""
 
@@ -114,6 +122,9 @@ class Manifest(Section):
     kind: StoredKind
     toy: str | None = Field(
         None, description="name of the density that points were drawn from; only of points"
+    )
+    columns: list[Column] | None = Field(
+        None, description="of points of no known density: what their standardised coordinates are"
     )
     shape: list[int] = Field(
         description="of one example as it is stored: channels, height, width; dimensions; height, "
@@ -148,8 +159,14 @@ class Manifest(Section):
         found = None if self.alphabet is None else next(iter(self.alphabet))
         if found != expected:
             raise ValueError(f"{self.kind} have an alphabet of {found}: expected {expected}")
-        if (self.toy is not None) != (self.kind == "points"):
-            raise ValueError(f"{self.kind} of the toy {self.toy}: expected a toy of points alone")
+        of_points = [key for key in ("toy", "columns") if getattr(self, key) is not None]
+        if len(of_points) != (self.kind == "points"):
+            raise ValueError(
+                f"{self.kind} with {' and '.join(of_points) or 'neither toy nor columns'}: points "
+                "have one of the two, and nothing else has any"
+            )
+        if self.columns is not None and self.shape != [len(self.columns)]:
+            raise ValueError(f"{len(self.columns)} columns of points of the shape {self.shape}")
         return self
 
     @model_validator(mode="after")
@@ -173,7 +190,7 @@ class Manifest(Section):
         # Images are described as they were before there were symbols and toys, byte by byte, so
         # that their checksums, and whatever was computed from them, stay valid.
         content: dict[str, Any] = dump(self)
-        for key in ("alphabet", "toy", "without_symbol", "passed_over"):
+        for key in ("alphabet", "toy", "columns", "without_symbol", "passed_over"):
             if content.get(key) is None:
                 content.pop(key, None)
         return content

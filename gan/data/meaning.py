@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from gan.data.manifest import Split
+import numpy as np
+import numpy.typing as npt
+
+from gan.data.manifest import Column, Split
 from gan.data.prepared import Prepared
 from gan.errors import DataError
-from gan.pixels import Labels
+from gan.pixels import Labels, Points
 from gan.symbols import MAX_SYMBOLS, ClassNames
 from gan.toys import Toy, make_toy
 
@@ -58,7 +61,8 @@ def toy_of(prepared: Prepared) -> Toy:
     manifest = prepared.manifest
     if manifest.toy is None:
         raise DataError(
-            f"{prepared.folder} holds {manifest.kind}, which have no known density: expected points"
+            f"{prepared.folder} holds {manifest.kind} of {manifest.source}, which have no known "
+            "density: expected points of a toy"
         )
     try:
         toy = make_toy(manifest.toy)
@@ -70,3 +74,26 @@ def toy_of(prepared: Prepared) -> Toy:
             f"{[toy.dimensions]} for {toy.name}; run prepare again"
         )
     return toy
+
+
+def columns_of(prepared: Prepared) -> list[Column]:
+    """What the coordinates of prepared points of no known density are.
+
+    Raises:
+        DataError: they are not points, or of a toy.
+    """
+    columns = prepared.manifest.columns
+    if columns is None:
+        raise DataError(
+            f"{prepared.folder} holds {prepared.manifest.kind} of {prepared.manifest.source}: "
+            "expected points of a table"
+        )
+    return columns
+
+
+def in_units(points: Points, columns: list[Column]) -> npt.NDArray[np.float64]:
+    """Standardised `points`, fp32 `[…, D]`, in the units of their table, float64."""
+    mean = np.array([column.mean for column in columns])
+    deviation = np.array([column.deviation for column in columns])
+    values: npt.NDArray[np.float64] = points.astype(np.float64) * deviation + mean
+    return values

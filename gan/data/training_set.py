@@ -81,5 +81,5 @@ def training_set(prepared: Prepared, *, labelled: bool = False) -> TrainingSet:
     if labelled:
         alphabet = label_alphabet(prepared)
         return TrainingSet(examples, alphabet, np.asarray(labels_of(prepared, "train")))
-    toy = toy_of(prepared) if prepared.kind == "points" else None
+    toy = None if prepared.manifest.toy is None else toy_of(prepared)
     return TrainingSet(examples, prepared.alphabet, toy=toy)

@@ -1,5 +1,7 @@
 """Samples of a toy against its density: what the evaluation of points says.
 
+Of points of no known density `gan.evaluation.held_out_points` says it.
+
 Each measure stands beside its **floor**: the mean, over several draws, of the same measure for as
 many points drawn from the density itself.
 """
@@ -19,8 +21,10 @@ from gan.config import EvaluateConfig
 from gan.data.limits import in_words, left_out
 from gan.data.prepared import Prepared
 from gan.errors import UserError
+from gan.evaluation import held_out_points
 from gan.evaluation.found import Evaluation, Table
 from gan.evaluation.neural_divergences import with_floor
+from gan.judges.points import HeldOut
 from gan.metrics.as_json import as_json
 from gan.metrics.divergences import Boxes, divergences, make_boxes, modes, wasserstein_1
 from gan.metrics.records import Drawn, ModeMetrics, PointMetrics, PointProtocol, Scattered
@@ -38,7 +42,7 @@ _log = logging.getLogger(__name__)
 def evaluate(
     samples: Points,
     prepared: Prepared,
-    toy: Toy,
+    toy: Toy | HeldOut,
     config: EvaluateConfig,
     *,
     seed: int,
@@ -49,7 +53,7 @@ def evaluate(
     Args:
         samples: fp32 `[N, D]`, drawn independently of each other.
         prepared: the data that the generator was trained on, for its checksum and names.
-        toy: what they should be like.
+        toy: what they should be like: the density, or points that were held out.
         config: `mode_share` and what concerns neural divergences are used.
         seed: of the points that the floor and the Wasserstein distance are taken from.
         progress: there is no bar.
@@ -60,6 +64,8 @@ def evaluate(
     Raises:
         UserError: another shape or dtype, no samples, or values that are not finite.
     """
+    if isinstance(toy, HeldOut):
+        return held_out_points.evaluate(samples, prepared, toy, config, seed=seed)
     if samples.ndim != 2 or samples.shape[1] != toy.dimensions:
         raise UserError(
             f"samples are {samples.dtype} {list(samples.shape)}: expected floating point "

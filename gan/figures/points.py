@@ -20,6 +20,7 @@ from torch import Tensor
 from gan.data.meaning import toy_of
 from gan.data.prepared import Prepared
 from gan.errors import UserError
+from gan.figures import clouds
 from gan.figures.canvas import COLOURS, PathLike, new_figure, plain, save_figure
 from gan.figures.images import class_shares
 from gan.metrics.divergences import make_boxes
@@ -262,28 +263,41 @@ def _check_points(points: Points) -> None:
 
 
 def real(prepared: Prepared, folder: Path, columns: int) -> None:
-    """See `gan.figures.FigureKind`; as all below."""
-    samples(prepared.points("train"), folder / "real.png", toy_of(prepared))
+    """See `gan.figures.FigureKind`; as all below. What is of no toy is drawn by `clouds`."""
+    if prepared.manifest.toy is None:
+        clouds.real(prepared, folder)
+    else:
+        samples(prepared.points("train"), folder / "real.png", toy_of(prepared))
 
 
 def moment(snapshot: Snapshot, prepared: Prepared, path: Path, columns: int) -> None:
     """The game at a step."""
-    game([snapshot], toy_of(prepared), path)
+    if prepared.manifest.toy is None:
+        clouds.moment(snapshot, prepared, path)
+    else:
+        game([snapshot], toy_of(prepared), path)
 
 
 def course(snapshots: Sequence[Snapshot], prepared: Prepared, folder: Path) -> None:
-    """The game over training, as `game.png`."""
-    game(snapshots, toy_of(prepared), folder / "game.png")
+    """The game over training, as `game.png`, where the density is known."""
+    if prepared.manifest.toy is not None:
+        game(snapshots, toy_of(prepared), folder / "game.png")
 
 
 def grid(points: npt.NDArray[Any], prepared: Prepared, folder: Path, columns: int) -> None:
-    """The first samples."""
-    samples(points[:POINTS_SHOWN], folder / "grid.png")
+    """The first samples; of a table all of them, in its units, as `samples.csv` too."""
+    if prepared.manifest.toy is None:
+        clouds.grid(points, prepared, folder)
+    else:
+        samples(points[:POINTS_SHOWN], folder / "grid.png")
 
 
 def between(path: npt.NDArray[Any], prepared: Prepared, folder: Path) -> None:
     """A line a pair of latent vectors."""
-    paths(path, folder / "interpolation.png")
+    if prepared.manifest.toy is None:
+        clouds.between(path, prepared, folder)
+    else:
+        paths(path, folder / "interpolation.png")
 
 
 def evaluation(
@@ -293,5 +307,8 @@ def evaluation(
     folder: Path,
 ) -> None:
     """Samples over the data's density, and the shares of modes where there are several."""
-    samples(points, folder / "density.png", toy_of(prepared))
-    class_shares(shown, prepared, folder)
+    if prepared.manifest.toy is None:
+        clouds.evaluation(points, prepared, folder)
+    else:
+        samples(points, folder / "density.png", toy_of(prepared))
+        class_shares(shown, prepared, folder)

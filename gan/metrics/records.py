@@ -180,7 +180,7 @@ class PointProtocol:
 
 @dataclass(frozen=True)
 class PointMetrics:
-    """`metrics/evaluate.json` of points."""
+    """`metrics/evaluate.json` of points whose density is known."""
 
     jensen_shannon: Drawn
     kl: Drawn
@@ -194,8 +194,47 @@ class PointMetrics:
 
 
 @dataclass(frozen=True)
+class HeldOutPointProtocol:
+    """How the numbers of points of no known density came about."""
+
+    format: int
+    seed: int
+    samples: int
+    columns: int
+    floor_count: int
+    floor_draws: int
+    neighbours: int
+    extractor: str
+    extractor_checksum: str
+    data_checksum: str
+
+
+@dataclass(frozen=True)
+class HeldOutPointMetrics:
+    """`metrics/evaluate.json` of points of no known density."""
+
+    wasserstein_1: Drawn
+    precision: Drawn
+    recall: Drawn
+    density: Drawn
+    coverage: Drawn
+    protocol: HeldOutPointProtocol
+    neural_divergences: Mapping[str, Scattered] | None = field(default=None, metadata=LEFT_OUT)
+
+
+@dataclass(frozen=True)
+class HeldOutReport:
+    """`metrics/judge.json` of points of no known density."""
+
+    kind: str
+    features: int
+    points: int
+    checksum: str
+
+
+@dataclass(frozen=True)
 class DensityReport:
-    """`metrics/judge.json` of points."""
+    """`metrics/judge.json` of points whose density is known."""
 
     kind: str
     toy: str

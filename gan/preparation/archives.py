@@ -32,12 +32,16 @@ from gan.preparation.listing import (
     too_large,
 )
 from gan.preparation.zip_names import UnknownCodePageError, name_of
+from gan.preparation.zstd import MAGIC, open_zstd
 
-_TAR_NAME = re.compile(r".*\.(tar(\.(gz|bz2|xz))?|tgz|tbz2?|txz)", re.IGNORECASE | re.DOTALL)
+_TAR_NAME = re.compile(
+    r".*\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)", re.IGNORECASE | re.DOTALL
+)
 _COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
+    MAGIC: open_zstd,
 }
 
 
@@ -84,8 +88,8 @@ def open_collection(
         with _reading(path):
             return _open_tar(path, sorter)
     raise DataError(
-        f"data.path {shown(path)} is a file: expected a folder, .zip, .tar, .tar.gz, .tar.bz2 or "
-        ".tar.xz"
+        f"data.path {shown(path)} is a file: expected a folder, .zip, .tar, .tar.gz, .tar.bz2, "
+        ".tar.xz or .tar.zst"
     )
 
 

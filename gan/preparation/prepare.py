@@ -53,6 +53,7 @@ def prepare(
         UserError: `out` cannot be written, or a package is missing; nothing is written.
     """
     source = _open(config, workers, progress)
+    stored = STORED[source.kind]
     if source.passed_over:
         _log.warning(
             "%s: passed over: %s", shown(config.path), passed_over_text(source.passed_over)
@@ -60,8 +61,7 @@ def prepare(
     if check is not None:
         most = sys.maxsize if source.total is None else source.total
         check(_extent(source, most, most, complete=False))
-    failures = _Failures(config)
-    stored = STORED[source.kind]
+    failures = _Failures(config, stored.noun)
     classes = _Classes(source.label_names)
     with (
         contextlib.closing(source.batches) as batches,
@@ -75,6 +75,7 @@ def prepare(
             toy=source.toy,
             without_symbol=source.without_symbol,
             passed_over=source.passed_over,
+            columns=source.columns,
         ) as writer,
         tqdm(total=source.total, desc="prepare", unit=stored.unit, disable=not progress) as bar,
     ):
@@ -129,8 +130,9 @@ def _choose_palette(config: DataConfig, workers: int, progress: bool) -> Colours
 class _Failures:
     """What becomes of examples that cannot be read: all are listed, then `data.on_error` rules."""
 
-    def __init__(self, config: DataConfig) -> None:
+    def __init__(self, config: DataConfig, noun: str = "image") -> None:
         self._config = config
+        self._noun = noun
         self._count = 0
         self._shown: list[Failure] = []
 
@@ -142,7 +144,9 @@ class _Failures:
         if not self._count:
             return
         several = self._count > 1
-        counted = f"{self._count} image{'s' if several else ''} in {shown(self._config.path)}"
+        counted = (
+            f"{self._count} {self._noun}{'s' if several else ''} in {shown(self._config.path)}"
+        )
         lines = [
             f"  {shown(failure.name)}: {shown(failure.reason, 400)}" for failure in self._shown
         ]

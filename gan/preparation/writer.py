@@ -20,6 +20,7 @@ from gan.data.manifest import (
     MANIFEST,
     MAX_SKIPPED_NAMES,
     SPLITS,
+    Column,
     Manifest,
     Split,
     StoredKind,
@@ -57,6 +58,7 @@ class PreparedWriter:
         toy: str | None = None,
         without_symbol: WithoutSymbol | None = None,
         passed_over: Mapping[str, int] | None = None,
+        columns: Sequence[Column] | None = None,
     ) -> None:
         """Prepare to write.
 
@@ -71,6 +73,7 @@ class PreparedWriter:
             toy: name of the density of points.
             without_symbol: of text, how much of it has no symbol; None: all has.
             passed_over: what was there and is no example, as the manifest has it.
+            columns: of points of no known density, one a coordinate.
         """
         self._folder = Path(folder)
         self._source = source
@@ -82,6 +85,7 @@ class PreparedWriter:
             kind, None if alphabet is None else alphabet.size
         )
         self._passed_over = dict(passed_over or {})
+        self._columns = columns
         self._shape = tuple(int(length) for length in shape)
         self._label_names = None if label_names is None else list(label_names)
         self._arrays: dict[Split, _ArrayStream] = {}
@@ -208,6 +212,11 @@ class PreparedWriter:
             "source": self._source,
             "kind": self._kind,
             **({} if self._toy is None else {"toy": self._toy}),
+            **(
+                {}
+                if self._columns is None
+                else {"columns": [column.model_dump() for column in self._columns]}
+            ),
             "shape": list(self._shape),
             "dtype": self._dtype,
             **({} if self._alphabet is None else {"alphabet": self._alphabet.to_json()}),

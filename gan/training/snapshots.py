@@ -56,7 +56,7 @@ class Snapshot:
             the averaged generator from the same latent vectors at every step; of a classifier
             probabilities, fp32 `[N, V]`, of the labels of the first training images; points, fp32
             `[N, D]`, of the generator that plays.
-        logits: of points: of the discriminator on `lattice(toy)`, fp32 `[places]` or
+        logits: of points of a toy: of the discriminator on `lattice(toy)`, fp32 `[places]` or
             `[places, places]`. None of all others.
         probabilities: whether σ(logit) is the probability that a point is real, rather than a
             critic's value.
@@ -100,9 +100,11 @@ def take_snapshot(
         count: samples, where they are not points.
         toy: the density of the data, where it is known.
     """
-    if toy is None:
+    if average.kind != "points":
         return Snapshot(step, average.kind, players.shown(average, count))
     drawn = _points(players, OBSERVED)
+    if toy is None:
+        return Snapshot(step, "points", drawn)
     with evaluating(players.discriminator) as discriminator:
         logits = ask_around(discriminator, toy, players.device)
     return Snapshot(step, "points", drawn, logits, _gives_probabilities(players))

@@ -36,6 +36,7 @@ def test_the_presets_that_the_readme_speaks_of_are_there():
         "fgan-pearson", "fgan-hellinger", "fgan-jensen-shannon", "fgan-gan",
         "fgan-total-variation", "wgan", "wgan-gp", "hinge-sn", "bgan", "relativistic-r1r2", "r1",
         "toy-normal", "toy-ring", "toy-grid", "dcgan64", "mnist", "digits",
+        "fashion-mnist", "cifar10",
         "bgan-binary", "bgan-reinforce", "wgan-relaxed", "wgan-gp-relaxed", "gumbel",
         "bgan-levels", "bgan-palette", "bgan-text", "adversarial-classifier",
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 A source module has one public function, `open_source(config, workers) -> Source`. It looks at what
 is there, raises what can be known at once, and hands back a stream that has read next to nothing.
+Data sets that are fetched by their names (`gan.preparation.published`) are read by one of them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gan.config import DataConfig
-from gan.data.manifest import StoredKind, WithoutSymbol
+from gan.data.manifest import Column, StoredKind, WithoutSymbol
 from gan.pixels import Examples
 from gan.preparation import formats
+from gan.preparation.published import PUBLISHED, fetched
 from gan.symbols import Alphabet
 
 
@@ -52,6 +54,7 @@ class Source:
     batches: Generator[Batch, None, None]
     kind: StoredKind = "images"
     toy: str | None = None  # of points, which density they are drawn from
+    columns: tuple[Column, ...] | None = None  # of other points, what they are standardised by
     alphabet: Alphabet | None = None  # where examples are made of symbols
     without_symbol: WithoutSymbol | None = None  # of text, where some characters have none
     if_few: str = ""  # what helps where a split gets no examples
@@ -75,6 +78,9 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
         DataError: the source is missing, empty or damaged; names the path.
         UserError: a package that the source needs is not installed.
     """
+    if config.name in PUBLISHED:
+        by_path = {"name": PUBLISHED[config.name].source, "path": str(fetched(config.name))}
+        config = config.model_copy(update=by_path)
     module = importlib.import_module(f"{__name__}.{config.name}")
     opener = cast("Callable[[DataConfig, int], Source]", module.open_source)
     return opener(config, workers)

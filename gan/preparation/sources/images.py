@@ -23,6 +23,7 @@ from gan.preparation.label_files import is_label_file, labels_beside
 from gan.preparation.layout import folder_labels, printable, read_layout
 from gan.preparation.listing import Content, Wanted
 from gan.preparation.pool import ordered_map
+from gan.preparation.shards import open_shards
 from gan.preparation.sources import Batch, Failure, Source, passed_over_text
 
 # A chunk goes to one worker and comes back as one array: large enough that the journey costs
@@ -42,12 +43,13 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
             names the path. Images that cannot be read are failures in the batches.
     """
     path = Path(config.path)
-    collection = open_collection(
-        path,
-        Wanted(formats.readable_endings(), is_label_file(config.labels)),
+    open_one = functools.partial(
+        open_collection,
+        wanted=Wanted(formats.readable_endings(), is_label_file(config.labels)),
         links=config.links,
         zip_names=config.zip_names,
     )
+    collection = open_shards(path, config.shards, open_one) if config.shards else open_one(path)
     names = collection.names
     if not names:
         others = passed_over_text(collection.passed_over)

@@ -65,5 +65,5 @@ def test_prepared_points_without_a_known_density_are_refused(
 
 
 def test_images_have_no_density(tmp_path: Path):
-    with pytest.raises(DataError, match="holds images, which have no known density"):
+    with pytest.raises(DataError, match="holds images of test, which have no known density"):
         toy_of(prepared(tmp_path, None))

@@ -177,7 +177,7 @@ def test_points_without_their_toy_are_refused(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     assert content.pop("toy") == "ring"
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"points of the toy None: expected a toy.*run prepare"):
+    with pytest.raises(DataError, match=r"points with neither toy nor columns.*run prepare"):
         open_prepared(tmp_path)
 
 

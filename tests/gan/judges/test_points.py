@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan.config import DataConfig
+from gan.config import DataConfig, JudgeConfig
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import DataError, StateError
+from gan.judges import of_kind
 from gan.judges.images import load_judge
 from gan.judges.points import FORMAT_VERSION, KIND, load_toy_judge, save_toy_judge
 from gan.preparation.prepare import prepare
@@ -115,6 +116,15 @@ def test_a_density_that_is_none_is_refused(
 def test_images_have_no_density(tmp_path: Path):
     prepare(DataConfig(size=8), tmp_path, progress=False)
     with pytest.raises(
-        DataError, match="holds images, which have no known density: expected points"
+        DataError, match="holds images of digits, which have no known density: expected points"
     ):
         save_toy_judge(open_prepared(tmp_path), tmp_path / "judge.safetensors")
+
+
+def test_images_have_no_held_out_points(tmp_path: Path):
+    prepare(DataConfig(), tmp_path, progress=False)
+    with pytest.raises(DataError, match="images of digits: expected points of a table"):
+        of_kind("points").make(
+            open_prepared(tmp_path), JudgeConfig(), tmp_path / "judge", torch.device("cpu")
+        )
+    assert not (tmp_path / "judge").exists()

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gan import files
-from gan.data.manifest import MAX_SKIPPED_NAMES, Split
+from gan.data.manifest import MAX_SKIPPED_NAMES, Column, Split
 from gan.data.prepared import open_prepared
 from gan.errors import DataError, UserError
 from gan.preparation import writer as module
@@ -291,12 +291,26 @@ def test_symbols_beyond_the_alphabet_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("kind", "toy"), [("points", None), ("images", "ring")])
-def test_points_and_nothing_else_are_of_a_toy(tmp_path: Path, kind, toy: str | None) -> None:
+COLUMNS = [Column(name=name, mean=1.5, deviation=2.0) for name in "xy"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "of", "message"),
+    [
+        ("points", {}, "points with neither toy nor columns"),
+        ("points", {"toy": "ring", "columns": COLUMNS}, "points with toy and columns"),
+        ("points", {"columns": COLUMNS[:1]}, r"1 columns of points of the shape \[2\]"),
+        ("images", {"toy": "ring"}, "images with toy: points have one of the two"),
+        ("images", {"columns": COLUMNS}, "images with columns: points have one of the two"),
+    ],
+)
+def test_points_and_nothing_else_are_of_a_toy_or_a_table(
+    tmp_path: Path, kind, of: dict[str, Any], message: str
+) -> None:
     shape, dtype = ((2,), np.float32) if kind == "points" else (SHAPE, np.uint8)
     with (
-        pytest.raises(ValueError, match=f"{kind} of the toy {toy}: expected a toy of points alone"),
-        PreparedWriter(tmp_path, source="toy", shape=shape, kind=kind, toy=toy) as writer,
+        pytest.raises(ValueError, match=message),
+        PreparedWriter(tmp_path, source="toy", shape=shape, kind=kind, **of) as writer,
     ):
         writer.append("train", np.zeros((3, *shape), dtype))
     assert list(tmp_path.iterdir()) == []
@@ -308,6 +322,7 @@ def test_manifests_without_symbols_stay_as_they_were(tmp_path: Path) -> None:
     text = (tmp_path / "manifest.json").read_text()
     assert "alphabet" not in text
     assert "toy" not in text
+    assert "columns" not in text
     assert open_prepared(tmp_path).manifest.checksum == (
         "e1b4a10c1d401efd13dde0051eada7dcf2352899ae332ba8e5118ef8e6097403"
     )
