@@ -4,10 +4,10 @@
 
 Works on copies of the checkout in a temporary folder. One copy runs without interruption. In each
 of the others `dvc repro` or, every other time, `dvc exp run` is killed together with all its
-children, in this order: in the stages code, prepare and judge, three times in training, twice
-between the end of training and DVC's commit of what came out, in sample, evaluate and report, each
-at a random moment of the time that the stage took in the first copy. Where DVC's own files were
-left half-written, `pipeline.mend` mends them, as `make` does. In the end it runs without
+children, in this order: in the stages code, prepare, judge and train, twice while the game is
+played, twice between the end of training and DVC's commit of what came out, in sample, evaluate and
+report, each at a random moment of the time that this took in the first copy. Where DVC's own files
+were left half-written, `pipeline.mend` mends them, as `make` does. In the end it runs without
 interruption, and every out of every stage must have the digest that it has in the first copy.
 """
 
@@ -251,13 +251,14 @@ SMALL = (
     "runtime.device=cpu",
     "runtime.workers=0",
 )
-# Where a run is killed, one after the other: a stage, or the window before DVC commits training.
-WINDOW = "before commit"
+# Where a run is killed, one after the other: a stage, or of train the time from its first
+# checkpoint on, and the window before DVC commits what came out.
+PLAYING, WINDOW = "playing", "before commit"
 PLACES = (
-    "code", "prepare", "judge", "train", "train", "train", WINDOW, WINDOW,
+    "code", "prepare", "judge", "train", PLAYING, PLAYING, WINDOW, WINDOW,
     "sample", "evaluate", "report",
 )  # fmt: skip
-STAGES = tuple(dict.fromkeys(place for place in PLACES if place != WINDOW))
+STAGES = tuple(dict.fromkeys(place for place in PLACES if place not in (PLAYING, WINDOW)))
 
 
 def durations(workspace: Workspace) -> dict[str, float]:
@@ -270,12 +271,14 @@ def durations(workspace: Workspace) -> dict[str, float]:
         for stage in STAGES:
             if began(stage)(said):
                 at.setdefault(stage, time.monotonic())
+        if workspace.checkpoints():
+            at.setdefault(PLAYING, time.monotonic())
         if published.exists():
             at.setdefault(WINDOW, time.monotonic())
         return False
 
     _, said = workspace.kill_when(["repro"], watch)
-    if set(at) != {*STAGES, WINDOW}:
+    if set(at) != set(PLACES):
         raise RuntimeError(f"dvc repro failed:\n{said}")
     ends = [*sorted(at.values()), time.monotonic()]
     return {place: ends[ends.index(start) + 1] - start for place, start in at.items()}
@@ -292,10 +295,14 @@ def kill_everywhere(
     rows: list[TableRow] = []
     published = victim.folder / "metrics" / "train.json"
     for place in PLACES[:left]:
-        stage = "train" if place == WINDOW else place
-        moment = (lambda said: published.exists()) if place == WINDOW else began(stage)
+        stage = "train" if place in (PLAYING, WINDOW) else place
         if place == WINDOW:
             published.unlink(missing_ok=True)
+        before = victim.checkpoints()
+        moment = {
+            PLAYING: lambda said, before=before: victim.checkpoints() != before,
+            WINDOW: lambda said: published.exists(),
+        }.get(place, began(stage))
         delay = rng.uniform(0, seconds[place])
         killed, said = victim.kill_when([*command, stage], moment, delay)
         rows.append(_row(command, place, delay, killed, said, victim.mend()))

@@ -6,6 +6,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.kill_and_resume import (
     PLACES,
+    PLAYING,
     STAGES,
     WINDOW,
     _row,
@@ -18,7 +19,7 @@ from benchmarks.kill_and_resume import (
 def test_every_stage_is_a_place_in_the_order_in_which_they_run():
     file = Path(__file__).parents[2] / "dvc.yaml"
     assert list(STAGES) == list(YAML(typ="safe").load(file.read_text())["stages"])
-    assert PLACES.index(WINDOW) > PLACES.index("train")
+    assert PLACES.index(WINDOW) > PLACES.index(PLAYING) > PLACES.index("train")
     assert PLACES.index("sample") > PLACES.index(WINDOW)
 
 
