@@ -47,13 +47,21 @@ def run(work: Callable[[], int | None]) -> int:
         status = work() or 0
         sys.stdout.flush()  # here, where its error is caught
         return status
-    except BrokenPipeError:
-        # Whoever read what we print has gone, `head` for example; the interpreter's own attempt to
-        # flush at its end would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    except BrokenPipeError as error:
+        return FAILED if _nobody_reads() else _said(error)
     except (Exception, KeyboardInterrupt) as error:
         return _said(error)
+
+
+def _nobody_reads() -> bool:
+    """Whether whoever read what we print has gone, `head` for example: no reason to complain."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, and would complain itself.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _said(error: BaseException) -> int:
