@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import signal
 import sys
 import traceback
@@ -47,13 +48,25 @@ def run(work: Callable[[], int | None]) -> int:
         status = work() or 0
         sys.stdout.flush()  # here, where its error is caught
         return status
-    except BrokenPipeError:
-        # Whoever read what we print has gone, `head` for example; the interpreter's own attempt to
-        # flush at its end would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    except BrokenPipeError as error:
+        return FAILED if _nobody_reads() else _said(error)
     except (Exception, KeyboardInterrupt) as error:
         return _said(error)
+
+
+def _nobody_reads() -> bool:
+    """Whether whoever read what we print has gone, `head` for example: no reason to complain."""
+    try:
+        out = sys.stdout.fileno()
+        pipe = select.poll()
+        pipe.register(out, select.POLLOUT)
+        gone = any(event & select.POLLERR for _, event in pipe.poll(0))
+    except (AttributeError, OSError):  # no file, or a platform without it
+        return False
+    if gone:
+        # The interpreter flushes once more at its end, and would complain itself.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out)
+    return gone
 
 
 def _said(error: BaseException) -> int:

@@ -42,6 +42,7 @@ def raising(error: BaseException):
             BAD_INPUT,
             "error: a\\nb.csv: No such file or directory\n",
         ),
+        (BrokenPipeError(32, "Broken pipe"), BAD_INPUT, "error: Broken pipe\n"),  # of another
         (OSError(28, "No space left on device"), BAD_INPUT, "error: No space left on device\n"),
         (
             MemoryError("Unable to allocate 1 TiB"),

@@ -12,6 +12,7 @@ from PIL import Image
 from gan.config import Config, parse
 from gan.errors import ConfigError, DataError, UserError
 from gan.generators.published import load_generator
+from gan.preparation.prepare import prepare as prepare_data
 from gan.symbols import ClassNames
 from pipeline import evaluate, paths, prepare, sample, train
 from tests.pipeline.stages import run
@@ -100,12 +101,16 @@ def test_other_games_run_too(objective: dict[str, Any]):
     assert str(paths.EVALUATE_METRICS) in outs
 
 
-def test_images_without_labels_stop_training():
+def test_images_without_labels_are_refused_by_prepare_and_by_training():
     for index, path in enumerate(sorted(Path("pictures").rglob("*.png"))):
         path.rename(f"pictures/{index:03d}.png")
     for folder in [path for path in Path("pictures").iterdir() if path.is_dir()]:
         folder.rmdir()
-    prepare.main(configure())
+    with pytest.raises(
+        ConfigError, match=r"classifier, but the images are of no classes: expected 2"
+    ):
+        prepare.main(configure())
+    prepare_data(configure().data, paths.PREPARED, progress=False)
     with pytest.raises(DataError, match=r"images without labels.*expected a labelled source"):
         train.main(configure())
     assert not paths.GENERATOR.exists()
