@@ -131,11 +131,6 @@ def _check(path: Path) -> None:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        if path.parts[0].startswith("~"):
-            raise DataError(
-                f"data.path {shown(path)} does not exist, since DVC takes ~ for a name like any "
-                f"other: expected {shown(os.path.expanduser(path))}"  # noqa: PTH111
-            ) from None
         raise DataError(
             f"data.path {shown(path)} does not exist: expected a folder, an archive or a file"
         ) from None

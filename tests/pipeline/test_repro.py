@@ -169,7 +169,8 @@ def test_everything_is_there_and_a_second_time_nothing_runs(own: Workspace):
         ]
     )
     again = own.dvc("repro")
-    assert re.findall(r"Stage '(\w+)' didn't change, skipping", again) == list(STAGES)
+    skipped = re.findall(r"Stage '(\w+)' didn't change, skipping", again)
+    assert sorted(skipped) == sorted(STAGES)
     assert ran(again) == []
     assert own.git("status", "--porcelain") == ""
     assert own.digests() == outs
