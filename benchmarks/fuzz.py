@@ -30,7 +30,7 @@ from pathlib import Path
 
 from benchmarks.fuzzing import own, sources
 from benchmarks.fuzzing.inputs import Files, Reader, changed, sound, write
-from benchmarks.fuzzing.limits import FAILURES, Limits, Outcome, attempt, outcomes
+from benchmarks.fuzzing.limits import FAILURES, Limits, Outcome, outcomes
 from gan.files import write_bytes
 
 READERS = {reader.name: reader for reader in (*own.READERS, *sources.READERS)}
@@ -64,14 +64,13 @@ def tried(
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         seeds = sound(reader, Path(scratch))
-        for files in seeds:
-            write(files, Path(scratch) / "sound")
-            what, detail = attempt(reader, Path(scratch) / "sound")
-            if what != "accepted":
-                raise RuntimeError(f"{reader.name}: a sound input is {what}: {detail}")
-    for outcome in outcomes(
-        reader, seeds, range(inputs), seed=seed, limits=limits or Limits(), jobs=jobs
-    ):
+    limits = limits or Limits()
+    for outcome in outcomes(reader, seeds, range(-len(seeds), 0), seed=seed, limits=limits, jobs=1):
+        if outcome.what != "accepted":
+            raise RuntimeError(
+                f"{reader.name}: a sound input is {outcome.what}: {outcome.detail or 'by a message'}"
+            )
+    for outcome in outcomes(reader, seeds, range(inputs), seed=seed, limits=limits, jobs=jobs):
         found.counts[outcome.what] += 1
         if outcome.what in FAILURES:
             _keep(found, outcome, changed(reader, seeds, seed, outcome.number))

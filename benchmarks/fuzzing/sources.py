@@ -85,7 +85,7 @@ def _texts(folder: Path) -> None:
     (folder / "set" / "b.txt.gz").write_bytes(gzip.compress(_TEXT, mtime=0))
 
 
-def _read(name: str, place: str) -> Callable[[Path], None]:
+def read_source(name: str, place: str) -> Callable[[Path], None]:
     """What reads all of the source `name` that lies at `place` in a folder."""
 
     def read(folder: Path) -> None:
@@ -112,12 +112,12 @@ def _plain_idx(folder: Path) -> None:
 
 
 READERS = (
-    Reader("images", (_folder,), _read("images", "set"), 2.0),
-    Reader("zip", (_zip,), _read("images", "set.zip"), 2.0),
-    Reader("tar", (_tar("set.tar", "w"),), _read("images", "set.tar"), 2.0),
-    Reader("tar.gz", (_tar("set.tar.gz", "w:gz"),), _read("images", "set.tar.gz")),
-    Reader("idx", (_plain_idx,), _read("idx", "set")),
-    Reader("idx, gzip", (_packed_idx,), _read("idx", "set"), 0.5),
-    Reader("text", (_text, _texts), _read("text", "set")),
-    Reader("text, gzip", (_packed_text,), _read("text", "set"), 0.5),
+    Reader("images", (_folder,), read_source("images", "set"), 2.0),
+    Reader("zip", (_zip,), read_source("images", "set.zip"), 2.0),
+    Reader("tar", (_tar("set.tar", "w"),), read_source("images", "set.tar"), 2.0),
+    Reader("tar.gz", (_tar("set.tar.gz", "w:gz"),), read_source("images", "set.tar.gz")),
+    Reader("idx", (_plain_idx,), read_source("idx", "set")),
+    Reader("idx, gzip", (_packed_idx,), read_source("idx", "set"), 0.5),
+    Reader("text", (_text, _texts), read_source("text", "set")),
+    Reader("text, gzip", (_packed_text,), read_source("text", "set"), 0.5),
 )

@@ -102,7 +102,7 @@ def test_what_is_sound_must_be_accepted():
     def read(folder: Path) -> None:
         raise DataError("never")
 
-    with pytest.raises(RuntimeError, match="made: a sound input is refused"):
+    with pytest.raises(RuntimeError, match="made: a sound input is refused: by a message"):
         tried(made(read), 3, seed=0)
 
 
