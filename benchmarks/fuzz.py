@@ -67,9 +67,8 @@ def tried(
     limits = limits or Limits()
     for outcome in outcomes(reader, seeds, range(-len(seeds), 0), seed=seed, limits=limits, jobs=1):
         if outcome.what != "accepted":
-            raise RuntimeError(
-                f"{reader.name}: a sound input is {outcome.what}: {outcome.detail or 'by a message'}"
-            )
+            detail = outcome.detail or "by a message"
+            raise RuntimeError(f"{reader.name}: a sound input is {outcome.what}: {detail}")
     for outcome in outcomes(reader, seeds, range(inputs), seed=seed, limits=limits, jobs=jobs):
         found.counts[outcome.what] += 1
         if outcome.what in FAILURES:
