@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import struct
+import sys
 import time
 import zipfile
 from contextlib import suppress
@@ -21,6 +22,8 @@ from benchmarks.fuzzing.formats import BY_ENDING, checkpoint, mutate, npy, png, 
 from benchmarks.fuzzing.inputs import Reader, WrongError, changed, sound, write
 from benchmarks.fuzzing.limits import FAILURES, Limits
 from gan.errors import DataError
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="its limits are those of Linux")
 
 SLICE = 120  # inputs a reader, relative to its share
 
