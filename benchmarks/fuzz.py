@@ -12,7 +12,8 @@ valid, or be refused by a `UserError` whose message can be shown. All else is a 
     hang    more than 5 s of the processor, or 30 s of waiting
     crash   the end of the process, for lack of memory for example
 
-The same seed tries the same inputs. Exit status 1 where anything failed. Linux alone has the limits.
+The same seed tries the same inputs. Exit status 1 where anything failed. The limits are those of
+Linux.
 """
 
 from __future__ import annotations
