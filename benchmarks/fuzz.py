@@ -65,12 +65,15 @@ def tried(
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         seeds = sound(reader, Path(scratch))
-    limits = limits or Limits()
-    for outcome in outcomes(reader, seeds, range(-len(seeds), 0), seed=seed, limits=limits, jobs=1):
-        if outcome.what != "accepted":
-            detail = outcome.detail or "by a message"
-            raise RuntimeError(f"{reader.name}: a sound input is {outcome.what}: {detail}")
-    for outcome in outcomes(reader, seeds, range(inputs), seed=seed, limits=limits, jobs=jobs):
+    numbers = range(-len(seeds), inputs)  # the sound ones first
+    for outcome in outcomes(
+        reader, seeds, numbers, seed=seed, limits=limits or Limits(), jobs=jobs
+    ):
+        if outcome.number < 0:
+            if outcome.what != "accepted":
+                detail = outcome.detail or "by a message"
+                raise RuntimeError(f"{reader.name}: a sound input is {outcome.what}: {detail}")
+            continue
         found.counts[outcome.what] += 1
         if outcome.what in FAILURES:
             _keep(found, outcome, changed(reader, seeds, seed, outcome.number))
