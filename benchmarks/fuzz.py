@@ -12,7 +12,8 @@ valid, or be refused by a `UserError` whose message can be shown. All else is a 
     hang    more than 5 s of the processor, or 30 s of waiting
     crash   the end of the process, for lack of memory for example
 
-The same seed tries the same inputs. Exit status 1 where anything failed.
+The same seed tries the same inputs. Exit status 1 where anything failed. The limits are those of
+Linux.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pathlib import Path
 
 from benchmarks.fuzzing import own, sources
 from benchmarks.fuzzing.inputs import Files, Reader, changed, sound, write
-from benchmarks.fuzzing.limits import FAILURES, Limits, Outcome, attempt, outcomes
+from benchmarks.fuzzing.limits import FAILURES, Limits, Outcome, outcomes
 from gan.files import write_bytes
 
 READERS = {reader.name: reader for reader in (*own.READERS, *sources.READERS)}
@@ -64,14 +65,15 @@ def tried(
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         seeds = sound(reader, Path(scratch))
-        for files in seeds:
-            write(files, Path(scratch) / "sound")
-            what, detail = attempt(reader, Path(scratch) / "sound")
-            if what != "accepted":
-                raise RuntimeError(f"{reader.name}: a sound input is {what}: {detail}")
+    numbers = range(-len(seeds), inputs)  # the sound ones first
     for outcome in outcomes(
-        reader, seeds, range(inputs), seed=seed, limits=limits or Limits(), jobs=jobs
+        reader, seeds, numbers, seed=seed, limits=limits or Limits(), jobs=jobs
     ):
+        if outcome.number < 0:
+            if outcome.what != "accepted":
+                detail = outcome.detail or "by a message"
+                raise RuntimeError(f"{reader.name}: a sound input is {outcome.what}: {detail}")
+            continue
         found.counts[outcome.what] += 1
         if outcome.what in FAILURES:
             _keep(found, outcome, changed(reader, seeds, seed, outcome.number))

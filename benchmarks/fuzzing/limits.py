@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import traceback
+import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
@@ -151,6 +152,8 @@ def _work(
 ) -> None:
     # The threads of whoever was forked are not here, and to wait for them would take forever.
     torch.set_num_threads(1)
+    # Processes that a reader starts would import this program anew, for every input.
+    sys.modules["__main__"] = types.ModuleType("__main__")
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,11 +18,14 @@ from gan.config import DataConfig
 from gan.data.manifest import STORED
 from gan.preparation.sources import open_source
 
-_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}
+_FORMATS = {
+    **{".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"},
+    **{".gif": "GIF", ".tif": "TIFF"},
+}
 
 
 def _images() -> Iterator[tuple[str, bytes]]:
-    """Two small images a label, one of every format."""
+    """Some small images of two labels, one of every format."""
     rng = np.random.default_rng(0)
     for index, (ending, name) in enumerate(_FORMATS.items()):
         out = io.BytesIO()
@@ -35,16 +39,33 @@ def _folder(folder: Path) -> None:
         (folder / "set" / name).write_bytes(content)
 
 
+def _listed(folder: Path) -> None:
+    """Labels as StyleGAN has them."""
+    _folder(folder)
+    labels = [[name, "ab".index(name[0])] for name, _ in _images()]
+    (folder / "set" / "dataset.json").write_text(json.dumps({"labels": labels}))
+
+
 def _zip(folder: Path) -> None:
     with zipfile.ZipFile(folder / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in _images():
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
 
 
-def _tar(name: str, mode: str) -> Callable[[Path], None]:
+def _shard() -> Iterator[tuple[str, bytes]]:
+    """The same as WebDataset has them."""
+    for name, content in _images():
+        label, _, last = name.partition("/")
+        yield last, content
+        yield f"{last.partition('.')[0]}.cls", str("ab".index(label)).encode()
+
+
+def _tar(
+    name: str, mode: str, members: Callable[[], Iterator[tuple[str, bytes]]] = _images
+) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         with tarfile.open(folder / name, mode) as archive:  # type: ignore[call-overload]
-            for member, content in _images():
+            for member, content in members():
                 info = tarfile.TarInfo(member)
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))
@@ -85,7 +106,7 @@ def _texts(folder: Path) -> None:
     (folder / "set" / "b.txt.gz").write_bytes(gzip.compress(_TEXT, mtime=0))
 
 
-def _read(name: str, place: str) -> Callable[[Path], None]:
+def read_source(name: str, place: str) -> Callable[[Path], None]:
     """What reads all of the source `name` that lies at `place` in a folder."""
 
     def read(folder: Path) -> None:
@@ -112,12 +133,17 @@ def _plain_idx(folder: Path) -> None:
 
 
 READERS = (
-    Reader("images", (_folder,), _read("images", "set"), 2.0),
-    Reader("zip", (_zip,), _read("images", "set.zip"), 2.0),
-    Reader("tar", (_tar("set.tar", "w"),), _read("images", "set.tar"), 2.0),
-    Reader("tar.gz", (_tar("set.tar.gz", "w:gz"),), _read("images", "set.tar.gz")),
-    Reader("idx", (_plain_idx,), _read("idx", "set")),
-    Reader("idx, gzip", (_packed_idx,), _read("idx", "set"), 0.5),
-    Reader("text", (_text, _texts), _read("text", "set")),
-    Reader("text, gzip", (_packed_text,), _read("text", "set"), 0.5),
+    Reader("images", (_folder, _folder, _listed), read_source("images", "set"), 2.0),
+    Reader("zip", (_zip,), read_source("images", "set.zip"), 2.0),
+    Reader(
+        "tar",
+        (_tar("set.tar", "w"), _tar("set.tar", "w", _shard)),
+        read_source("images", "set.tar"),
+        2.0,
+    ),
+    Reader("tar.gz", (_tar("set.tar.gz", "w:gz"),), read_source("images", "set.tar.gz")),
+    Reader("idx", (_plain_idx,), read_source("idx", "set")),
+    Reader("idx, gzip", (_packed_idx,), read_source("idx", "set"), 0.5),
+    Reader("text", (_text, _texts), read_source("text", "set")),
+    Reader("text, gzip", (_packed_text,), read_source("text", "set"), 0.5),
 )
