@@ -90,3 +90,27 @@ def test_symbols_that_cannot_be(values: dict[str, object], message: str):
 )
 def test_what_the_prepared_examples_will_be(values: dict[str, object], kind: str):
     assert DataConfig(**values).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"labels": "l.csv"}, r"data\.labels is l\.csv, but data\.name is digits: expected it"),
+        ({"zip_names": "cp932"}, r"data\.zip_names is cp932, but data\.name is digits"),
+        (
+            {"name": "images", "label_column": "x"},
+            r"data\.label_column is x, but data\.labels is empty: expected the name of a table",
+        ),
+        ({"name": "images", "zip_names": "cp9"}, r"data\.zip_names|zip_names: found 'cp9'"),
+        ({"name": "images", "links": "copy"}, "links: found 'copy', expected 'follow' or 'refuse'"),
+        ({"name": "images", "max_pixels": 100}, "max_pixels: found 100, expected greater than"),
+    ],
+)
+def test_images_that_cannot_be_read_as_asked(values: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        parse(DataConfig, values, "here")
+
+
+def test_a_table_of_labels():
+    config = parse(DataConfig, {"name": "images", "labels": "a.csv", "label_column": "x"}, "here")
+    assert (config.labels, config.label_column) == ("a.csv", "x")
