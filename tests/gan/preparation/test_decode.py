@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, JpegImagePlugin
 
 from gan.errors import DataError, UserError
@@ -485,6 +487,37 @@ class TestUnreadable:
         monkeypatch.setattr(module, "fit_image", no_memory)
         with pytest.raises(UserError, match=r"a\.png: not enough memory"):
             decode_chunk(Form(8, 1, "resize"), [("a.png", encoded(filled("L", 9)))])
+
+
+SEEDS = [
+    encoded(Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)), kind, **options)
+    for kind, options in (
+        ("PNG", {}), ("JPEG", {}), ("WEBP", {}), ("BMP", {}), ("GIF", {}), ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+    )
+]  # fmt: skip
+
+
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
+    st.integers(0, 100),
+)
+@settings(max_examples=200, deadline=None)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
+def test_any_bytes_are_an_image_or_unreadable(
+    seed: bytes, changes: list[tuple[float, int]], cut: int
+) -> None:
+    content = bytearray(seed)
+    for place, value in changes:
+        content[int(place * len(content))] = value
+    try:
+        pixels = decode(bytes(content[: len(content) - cut]), Form(8, 3, "resize", 1 << 20))
+    except UnreadableError as error:
+        assert str(error).isprintable()  # noqa: PT017 - either is right
+        assert len(str(error)) < 300  # noqa: PT017
+    else:
+        assert pixels.shape == (3, 8, 8)
 
 
 def test_workers_import_little() -> None:
