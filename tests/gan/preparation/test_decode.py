@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,15 @@ from gan.preparation.listing import Content, UnreadableError
 
 # Pillow itself can be told to raise instead of warning of images that are refused here anyway.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if nothing were installed that a format takes beside Pillow."""
+    formats.readable_formats.cache_clear()
+    monkeypatch.setattr(formats, "is_available", lambda name: name not in formats.INSTALL)
+    yield
+    formats.readable_formats.cache_clear()
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -294,8 +304,8 @@ class TestFurtherFormats:
         with pytest.raises(UnreadableError):
             decode(content[: len(content) // 2], Form(8, 3, "resize"))
 
-    def test_what_is_not_installed_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(formats, "is_available", lambda name: name not in formats.INSTALL)
+    @pytest.mark.usefixtures("without")
+    def test_what_is_not_installed_is_named(self) -> None:
         assert ".heic" not in formats.readable_endings()
         assert formats.hint(".heic") == "install pillow-heif"
         assert formats.hint(".png") == formats.hint(".txt") == ""
