@@ -43,6 +43,7 @@ def readable_endings() -> frozenset[str]:
     )
 
 
+@functools.cache
 def readable_formats() -> tuple[str, ...]:
     """The formats themselves, but HEIF, which Pillow does not know by itself."""
     return tuple(name for name in ENDINGS if name != "HEIF" and is_available(name))

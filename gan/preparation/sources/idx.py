@@ -188,18 +188,20 @@ def _files(folder: Path, depth: int) -> Iterator[Path]:
 def _check_complete(folder: Path, files: dict[tuple[Split, str], Path]) -> None:
     if ("train", "images") not in files:
         found = ", ".join(sorted(path.name for path in files.values()))
-        raise DataError(f"{folder} holds {found}, but no training images: expected {_EXPECTED}")
+        raise DataError(
+            f"{shown(folder)} holds {shown(found)}, but no training images: expected {_EXPECTED}"
+        )
     labelled = {split for split in SPLITS if (split, "labels") in files}
     for split in SPLITS:
         if (split, "images") in files:
             if labelled and split not in labelled:
                 path = files[split, "images"]
                 raise DataError(
-                    f"{path} has no labels beside it, but the other split has: expected "
+                    f"{shown(path)} has no labels beside it, but the other split has: expected "
                     f"{path.name.replace('images', 'labels').replace('idx3', 'idx1')}"
                 )
         elif split in labelled:
-            raise DataError(f"{files[split, 'labels']} has no images beside it")
+            raise DataError(f"{shown(files[split, 'labels'])} has no images beside it")
 
 
 def _check_images(path: Path) -> _ImageFile:
@@ -207,8 +209,8 @@ def _check_images(path: Path) -> _ImageFile:
         count, height, width = _read_header(path, file, _IMAGES_MAGIC, 3)
     if not (1 <= count <= MAX_COUNT and 1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise DataError(
-            f"{path} says that it holds {count} images of {height} rows and {width} columns: "
-            f"expected 1 to {MAX_COUNT} images of 1 to {MAX_SIDE}"
+            f"{shown(path)} says that it holds {count} images of {height} rows and {width} "
+            f"columns: expected 1 to {MAX_COUNT} images of 1 to {MAX_SIDE}"
         )
     return _ImageFile(path, count, height, width)
 
@@ -217,8 +219,8 @@ def _check_shapes(images: dict[Split, _ImageFile]) -> None:
     if len({(file.height, file.width) for file in images.values()}) > 1:
         train, test = images["train"], images["test"]
         raise DataError(
-            f"{test.path} has {test.height} rows and {test.width} columns an image, but "
-            f"{train.path.name} has {train.height} and {train.width}"
+            f"{shown(test.path)} has {test.height} rows and {test.width} columns an image, but "
+            f"{shown(train.path.name)} has {train.height} and {train.width}"
         )
 
 
@@ -226,7 +228,7 @@ def _check_pad(file: _ImageFile, size: int) -> None:
     try:
         check_pad(file.height, file.width, size)
     except DoesNotFitError as error:
-        raise DataError(f"{file.path}: {error}") from None
+        raise DataError(f"{shown(file.path)}: {error}") from None
 
 
 def _read_images(file: _ImageFile) -> Iterator[npt.NDArray[np.uint8]]:
@@ -241,7 +243,7 @@ def _read_images(file: _ImageFile) -> Iterator[npt.NDArray[np.uint8]]:
             if len(content) < count * image_bytes:
                 found = start + len(content) // image_bytes
                 raise DataError(
-                    f"{file.path} is truncated: its header says {file.count} images, but it "
+                    f"{shown(file.path)} is truncated: its header says {file.count} images, but it "
                     f"holds {found}"
                 )
             yield np.frombuffer(content, np.uint8).reshape(count, file.height, file.width)
@@ -256,20 +258,21 @@ def _read_labels(path: Path, images: _ImageFile) -> npt.NDArray[np.uint8]:
             count, columns = _read_header(path, stream, _ROWS_MAGIC, 2)
             if not 1 <= columns <= _MAX_ROW:
                 raise DataError(
-                    f"{path} has rows of {columns} numbers: expected 1 to {_MAX_ROW}, the class "
-                    "before others"
+                    f"{shown(path)} has rows of {columns} numbers: expected 1 to {_MAX_ROW}, the "
+                    "class before others"
                 )
         else:
             (count,) = _read_header(path, stream, _LABELS_MAGIC, 1)
         if count != images.count:
             raise DataError(
-                f"{path} has {count} labels, but {images.path.name} has {images.count} images"
+                f"{shown(path)} has {count} labels, but {shown(images.path.name)} has "
+                f"{images.count} images"
             )
         label_bytes = 4 * columns or 1
         content = stream.read(count * label_bytes)
         if len(content) < count * label_bytes:
             raise DataError(
-                f"{path} is truncated: its header says {count} labels, but it holds "
+                f"{shown(path)} is truncated: its header says {count} labels, but it holds "
                 f"{len(content) // label_bytes}"
             )
         _check_end(path, stream, f"{count} labels")
@@ -278,7 +281,7 @@ def _read_labels(path: Path, images: _ImageFile) -> npt.NDArray[np.uint8]:
     classes = np.frombuffer(content, ">i4").reshape(count, columns)[:, 0]
     if classes.min() < 0 or classes.max() > 255:
         raise DataError(
-            f"{path} has classes from {classes.min()} to {classes.max()}: expected 0 to 255"
+            f"{shown(path)} has classes from {classes.min()} to {classes.max()}: expected 0 to 255"
         )
     return classes.astype(np.uint8)
 
@@ -309,9 +312,9 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
                 file = cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=file)))
             yield file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is a damaged gzip file: {error}") from error
+        raise DataError(f"{shown(path)} is a damaged gzip file: {error}") from error
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot read {shown(path)}: {error.strerror or error}") from error
 
 
 def _read_header(path: Path, file: IO[bytes], magic: int, dimensions: int) -> list[int]:
@@ -320,14 +323,14 @@ def _read_header(path: Path, file: IO[bytes], magic: int, dimensions: int) -> li
     unit = "numbers" if magic == _ROWS_MAGIC else "bytes"
     if len(header) >= 4 and found != magic:
         raise DataError(
-            f"{path} starts with the number 0x{found:08x}: expected 0x{magic:08x}, an IDX file of "
-            f"{unit} in {dimensions} dimension{'s' if dimensions > 1 else ''}"
+            f"{shown(path)} starts with the number 0x{found:08x}: expected 0x{magic:08x}, an IDX "
+            f"file of {unit} in {dimensions} dimension{'s' if dimensions > 1 else ''}"
         )
     if len(header) < 4 + 4 * dimensions:
-        raise DataError(f"{path} is truncated: it ends within its header")
+        raise DataError(f"{shown(path)} is truncated: it ends within its header")
     return [int.from_bytes(header[at : at + 4], "big") for at in range(4, len(header), 4)]
 
 
 def _check_end(path: Path, file: IO[bytes], expected: str) -> None:
     if file.read(1):
-        raise DataError(f"{path} goes on after the {expected} that its header says")
+        raise DataError(f"{shown(path)} goes on after the {expected} that its header says")

@@ -110,3 +110,27 @@ def test_a_history_may_be_coarser_than_the_run_and_no_more_than_memory_holds():
     assert parse(Config, {"train": {"steps": 20, "record_every": 50}}, "here").train.steps == 20
     with pytest.raises(ConfigError, match=r"record_every: found 10000000000, expected less than"):
         parse(Config, {"train": {"record_every": 10**10}}, "here")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"labels": "l.csv"}, r"data\.labels is l\.csv, but data\.name is digits: expected it"),
+        ({"zip_names": "cp932"}, r"data\.zip_names is cp932, but data\.name is digits"),
+        (
+            {"name": "images", "label_column": "x"},
+            r"data\.label_column is x, but data\.labels is empty: expected the name of a table",
+        ),
+        ({"name": "images", "zip_names": "cp9"}, r"data\.zip_names|zip_names: found 'cp9'"),
+        ({"name": "images", "links": "copy"}, "links: found 'copy', expected 'follow' or 'refuse'"),
+        ({"name": "images", "max_pixels": 100}, "max_pixels: found 100, expected greater than"),
+    ],
+)
+def test_images_that_cannot_be_read_as_asked(values: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        parse(DataConfig, values, "here")
+
+
+def test_a_table_of_labels():
+    config = parse(DataConfig, {"name": "images", "labels": "a.csv", "label_column": "x"}, "here")
+    assert (config.labels, config.label_column) == ("a.csv", "x")

@@ -5,12 +5,15 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, JpegImagePlugin
 
 from gan.errors import DataError, UserError
@@ -22,6 +25,15 @@ from gan.preparation.listing import Content, UnreadableError
 
 # Pillow itself can be told to raise instead of warning of images that are refused here anyway.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if nothing were installed that a format takes beside Pillow."""
+    formats.readable_formats.cache_clear()
+    monkeypatch.setattr(formats, "is_available", lambda name: name not in formats.INSTALL)
+    yield
+    formats.readable_formats.cache_clear()
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -292,8 +304,8 @@ class TestFurtherFormats:
         with pytest.raises(UnreadableError):
             decode(content[: len(content) // 2], Form(8, 3, "resize"))
 
-    def test_what_is_not_installed_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(formats, "is_available", lambda name: name not in formats.INSTALL)
+    @pytest.mark.usefixtures("without")
+    def test_what_is_not_installed_is_named(self) -> None:
         assert ".heic" not in formats.readable_endings()
         assert formats.hint(".heic") == "install pillow-heif"
         assert formats.hint(".png") == formats.hint(".txt") == ""
@@ -485,6 +497,37 @@ class TestUnreadable:
         monkeypatch.setattr(module, "fit_image", no_memory)
         with pytest.raises(UserError, match=r"a\.png: not enough memory"):
             decode_chunk(Form(8, 1, "resize"), [("a.png", encoded(filled("L", 9)))])
+
+
+SEEDS = [
+    encoded(Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)), kind, **options)
+    for kind, options in (
+        ("PNG", {}), ("JPEG", {}), ("WEBP", {}), ("BMP", {}), ("GIF", {}), ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+    )
+]  # fmt: skip
+
+
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
+    st.integers(0, 100),
+)
+@settings(max_examples=200, deadline=None)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
+def test_any_bytes_are_an_image_or_unreadable(
+    seed: bytes, changes: list[tuple[float, int]], cut: int
+) -> None:
+    content = bytearray(seed)
+    for place, value in changes:
+        content[int(place * len(content))] = value
+    try:
+        pixels = decode(bytes(content[: len(content) - cut]), Form(8, 3, "resize", 1 << 20))
+    except UnreadableError as error:
+        assert str(error).isprintable()  # noqa: PT017 - either is right
+        assert len(str(error)) < 300  # noqa: PT017
+    else:
+        assert pixels.shape == (3, 8, 8)
 
 
 def test_workers_import_little() -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gan.preparation import tar_members
 from gan.preparation.tar_members import Member, TarError, members
@@ -167,3 +170,21 @@ def test_names_that_are_no_utf_8_are_kept_as_the_system_has_them() -> None:
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     assert names(bytes(block) + END) == ["caf\udce9"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*b"01234567xgLKSXV\0"]), st.integers(-(1 << 70), 1 << 70)),
+        max_size=8,
+    ),
+    st.binary(max_size=2000),
+)
+def test_any_headers_end(headers: list[tuple[int, int]], rest: bytes) -> None:
+    content = b"".join(
+        with_size(header("a", 0, bytes([kind])), size) + padded(rest) for kind, size in headers
+    )
+    offsets: list[int] = []
+    with contextlib.suppress(TarError):
+        offsets.extend(member.offset for member in members(io.BytesIO(content + END)))
+    assert offsets == sorted(set(offsets))
+    assert len(offsets) <= len(content) // BLOCK

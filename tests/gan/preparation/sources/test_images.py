@@ -7,6 +7,7 @@ import re
 import tarfile
 import unicodedata
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ from gan.preparation import archives, decode, formats
 from gan.preparation.prepare import prepare
 from gan.preparation.sources import images
 from gan.preparation.split import in_test
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if nothing were installed that a format takes beside Pillow."""
+    formats.readable_formats.cache_clear()
+    monkeypatch.setattr(formats, "is_available", lambda name: name not in formats.INSTALL)
+    yield
+    formats.readable_formats.cache_clear()
 
 
 def png(value: int, size: int = 8) -> bytes:
@@ -317,14 +327,10 @@ class TestLabelsBeside:
 
 
 class TestPassedOver:
+    @pytest.mark.usefixtures("without")
     def test_counted_printed_and_in_the_manifest(
-        self,
-        tmp_path: Path,
-        files: dict[str, bytes],
-        monkeypatch: pytest.MonkeyPatch,
-        caplog: pytest.LogCaptureFixture,
+        self, tmp_path: Path, files: dict[str, bytes], caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(formats, "is_available", lambda name: name != "HEIF")
         more = {f"cat/{i}.HEIC": b"" for i in range(6)} | {"dog/1.tga": b"", "dog/2.tga": b""}
         out = tmp_path / "out"
         opened = run(write(tmp_path / "raw", {**files, **more}), out)
