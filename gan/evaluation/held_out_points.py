@@ -7,7 +7,9 @@ standardised, so that no unit of a column outweighs another.
 
 from __future__ import annotations
 
+import logging
 import statistics
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,7 @@ from gan.data.meaning import columns_of, in_units
 from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.evaluation.found import Evaluation, Table
-from gan.evaluation.neural_divergences import with_floor
+from gan.evaluation.neural_divergences import MIN_EXAMPLES, with_floor
 from gan.judges.points import HeldOut
 from gan.metrics.as_json import as_json
 from gan.metrics.divergences import wasserstein_1
@@ -31,6 +33,12 @@ from gan.runtime import stream_seed
 FORMAT_VERSION = 1
 FLOOR_DRAWS = 5
 
+_SUMMARISED = {
+    "wasserstein_1": "Wasserstein distance", "precision": "precision", "recall": "recall",
+}  # fmt: skip
+
+_log = logging.getLogger(__name__)
+
 
 def evaluate(
     samples: Points,
@@ -42,6 +50,8 @@ def evaluate(
 ) -> Evaluation:
     """Judge `samples` by points that were held out. The same input gives the same result.
 
+    What so few points do not allow is left out, with a warning.
+
     Args:
         samples: fp32 `[N, D]`, drawn independently of each other.
         prepared: the data that the generator was trained on.
@@ -50,8 +60,7 @@ def evaluate(
         seed: of the training points that the floor is taken from.
 
     Raises:
-        UserError: another shape or dtype, values that are not finite, or too few points for
-            `config.neighbours`.
+        UserError: another shape or dtype, no samples, or values that are not finite.
     """
     columns = columns_of(prepared)
     if samples.ndim != 2 or samples.shape[1] != len(columns):
@@ -61,12 +70,21 @@ def evaluate(
         )
     reference, training = held_out.points.numpy(), prepared.points("train")
     count = min(len(samples), len(reference), len(training), config.precision_images)
-    if count <= config.neighbours:
+    if not count:
         raise UserError(
             f"there are {len(samples)} samples, {len(reference)} held-out points and "
-            f"{len(training)} training points: expected more than evaluate.neighbours "
-            f"({config.neighbours}) of each"
+            f"{len(training)} training points: expected some of each"
         )
+    for measures, fewest in (
+        ("precision, recall, density and coverage", config.neighbours + 1),
+        ("neural divergences", MIN_EXAMPLES if config.neural_steps else 0),
+    ):
+        if count < fewest:
+            _log.warning(
+                "the evaluation leaves out %s: they take %d points, and there are %d samples, %d "
+                "held-out points and %d training points",
+                measures, fewest, len(samples), len(reference), len(training),
+            )  # fmt: skip
     rng = np.random.default_rng(stream_seed(seed, "evaluate held-out points"))
     reference = _some(reference, count, rng)
     found = _measure(samples[:count], reference, config)
@@ -91,7 +109,7 @@ def evaluate(
             device=torch.device("cpu"),
             progress=False,
         )
-        if config.neural_steps
+        if config.neural_steps and count >= MIN_EXAMPLES
         else None,
         protocol=HeldOutPointProtocol(
             format=FORMAT_VERSION,
@@ -106,11 +124,10 @@ def evaluate(
             data_checksum=prepared.manifest.checksum,
         ),
     )
-    distance, precision, recall = (rows[name] for name in ("wasserstein_1", "precision", "recall"))
-    summary = (
-        f"Wasserstein distance {distance.value:.3f} (real against real {distance.floor:.3f}), "
-        f"precision {precision.value:.3f} ({precision.floor:.3f}), "
-        f"recall {recall.value:.3f} ({recall.floor:.3f})"
+    summary = ", ".join(
+        f"{_SUMMARISED[name]} {row.value:.3f} (real against real {row.floor:.3f})"
+        for name, row in rows.items()
+        if name in _SUMMARISED
     )
     tables = {"columns": _columns(samples, prepared)}
     return Evaluation(as_json(metrics), summary, {}, tables)
@@ -136,11 +153,7 @@ def _some(points: Points, count: int, rng: np.random.Generator) -> npt.NDArray[n
 
 def _measure(points: Points, reference: Points, config: EvaluateConfig) -> dict[str, float]:
     ours, theirs = torch.from_numpy(np.array(points)), torch.from_numpy(reference)
-    near = precision_recall(theirs, ours, config.neighbours)
-    return {
-        "wasserstein_1": wasserstein_1(ours, theirs),
-        "precision": near.precision,
-        "recall": near.recall,
-        "density": near.density,
-        "coverage": near.coverage,
-    }
+    found = {"wasserstein_1": wasserstein_1(ours, theirs)}
+    if len(ours) > config.neighbours:
+        found |= asdict(precision_recall(theirs, ours, config.neighbours))
+    return found

@@ -214,11 +214,11 @@ class HeldOutPointMetrics:
     """`metrics/evaluate.json` of points of no known density."""
 
     wasserstein_1: Drawn
-    precision: Drawn
-    recall: Drawn
-    density: Drawn
-    coverage: Drawn
     protocol: HeldOutPointProtocol
+    precision: Drawn | None = field(default=None, metadata=LEFT_OUT)
+    recall: Drawn | None = field(default=None, metadata=LEFT_OUT)
+    density: Drawn | None = field(default=None, metadata=LEFT_OUT)
+    coverage: Drawn | None = field(default=None, metadata=LEFT_OUT)
     neural_divergences: Mapping[str, Scattered] | None = field(default=None, metadata=LEFT_OUT)
 
 

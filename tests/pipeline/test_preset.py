@@ -60,6 +60,8 @@ def test_the_game_decides_what_is_played_the_data_all_else_and_points_come_last(
     assert value(["wgan-gp", "toy-ring"], *strength) == 0.02
     given = preset.resolve(["wgan-gp"], ["data.name=toy", "model.name=mlp"])
     assert given["objective"]["penalties"]["gradient_penalty"] == 0.02
+    table = preset.resolve(["wgan-gp", "toy-ring"], ["data.name=table", "data.path=a.csv"])
+    assert table["objective"]["penalties"]["gradient_penalty"] == 0.02
     assert value(["lsgan", "dcgan64"], "objective", "discriminator") == "least_squares"
 
 

@@ -1,4 +1,5 @@
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def test_neural_divergences_beside_their_floor(prepared: Prepared, run: Callable
     ("samples", "message"),
     [
         (np.zeros((50, 7), np.float32), r"samples are float32 \[50, 7\]: expected .* \[N, \d\]"),
-        (None, "there are 5 samples, .* expected more than evaluate.neighbours"),
+        (None, "there are 0 samples, .* expected some of each"),
         (np.nan, "not finite"),
     ],
 )
@@ -128,11 +129,29 @@ def test_samples_that_cannot_be_judged_are_refused(
 ):
     dimensions = prepared.manifest.shape[0]
     if samples is None:
-        samples = np.zeros((5, dimensions), np.float32)
+        samples = np.zeros((0, dimensions), np.float32)
     elif np.isscalar(samples):
         samples = np.full((50, dimensions), np.nan, np.float32)
     with pytest.raises(UserError, match=message):
         run(samples)
+
+
+def test_what_few_points_do_not_allow_is_left_out(
+    prepared: Prepared, run: Callable[..., Evaluation], caplog: pytest.LogCaptureFixture
+):
+    few = standardised(prepared, draw(15, 1, prepared.manifest.shape[0]))
+    with caplog.at_level(logging.WARNING):
+        found = run(few[:5], neural_steps=5).metrics
+    assert set(found) == {"wasserstein_1", "protocol"}
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "the evaluation leaves out precision, recall, density and coverage",
+        "the evaluation leaves out neural divergences",
+    ]
+    caplog.clear()
+    found = run(few[:6])
+    assert set(found.metrics) == {"wasserstein_1", "protocol", *MEASURES}
+    assert "recall" in found.summary
+    assert not caplog.messages
 
 
 def test_a_judge_of_other_points_is_refused(prepared: Prepared, tmp_path: Path):
