@@ -16,11 +16,12 @@ import numpy.typing as npt
 import torch
 
 from gan.config import EvaluateConfig
+from gan.data.limits import FEWEST_FOR_NEURAL
 from gan.data.meaning import columns_of, in_units
 from gan.data.prepared import Prepared
 from gan.errors import UserError
 from gan.evaluation.found import Evaluation, Table
-from gan.evaluation.neural_divergences import MIN_EXAMPLES, with_floor
+from gan.evaluation.neural_divergences import with_floor
 from gan.judges.points import HeldOut
 from gan.metrics.as_json import as_json
 from gan.metrics.divergences import wasserstein_1
@@ -77,7 +78,7 @@ def evaluate(
         )
     for measures, fewest in (
         ("precision, recall, density and coverage", config.neighbours + 1),
-        ("neural divergences", MIN_EXAMPLES if config.neural_steps else 0),
+        ("neural divergences", FEWEST_FOR_NEURAL if config.neural_steps else 0),
     ):
         if count < fewest:
             _log.warning(
@@ -109,7 +110,7 @@ def evaluate(
             device=torch.device("cpu"),
             progress=False,
         )
-        if config.neural_steps and count >= MIN_EXAMPLES
+        if config.neural_steps and count >= FEWEST_FOR_NEURAL
         else None,
         protocol=HeldOutPointProtocol(
             format=FORMAT_VERSION,
