@@ -94,11 +94,15 @@ def read_samples(folder: str | os.PathLike[str]) -> SampleFile:
     """
     folder = Path(folder)
     about = folder / ABOUT
+    with reading(folder, "a folder of samples"):
+        missing = [name for name in (ABOUT, ARRAY) if not (folder / name).exists()]
+    if missing:
+        raise DataError(f"{shown(folder)} holds no samples: {missing[0]} is missing; run sample")
     values = read_json(about, "what `sample` wrote of its samples; run sample")
     found = values.get("kind") if isinstance(values, dict) else None
     if found not in get_args(Kind):
         raise DataError(
-            f"{shown(about)} says kind {shown(found)}: expected one of "
+            f"{shown(about)} says kind {shown(repr(found))}: expected one of "
             f"{', '.join(get_args(Kind))}; run sample again"
         )
     kind = cast(Kind, found)

@@ -127,8 +127,8 @@ def test_a_classifier_of_other_classes_is_refused():
 
 def test_predictions_of_another_number_of_classes_are_refused():
     run(configure())
-    np.save(paths.SAMPLES / "samples.npy", np.zeros((10, 3), np.uint8))
-    with pytest.raises(UserError, match=r"predictions are uint8.*run sample again"):
+    np.save(paths.SAMPLES / "samples.npy", np.zeros((10, 3), np.float32))
+    with pytest.raises(UserError, match=r"predictions are float32.*run sample again"):
         evaluate.main(configure())
 
 

@@ -17,7 +17,8 @@ def test_samples_that_are_no_array_are_named(workspace: Path, content: bytes | N
         paths.SAMPLES.mkdir(parents=True)
         (paths.SAMPLES / "samples.json").write_text(json.dumps({"kind": "images"}))
         (paths.SAMPLES / "samples.npy").write_bytes(content)
-    with pytest.raises(DataError, match=r"the samples in results/samples cannot be read"):
+    message = "holds no samples: samples.json" if content is None else "samples.npy is damaged or"
+    with pytest.raises(DataError, match=rf"results/samples.*{message}.*; run sample"):
         evaluate.main(Config())
 
 
