@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from scmrepo.git import Git
 
 from gan.code import PACKAGES, code_of
 from gan.config import Config
@@ -142,6 +143,17 @@ def test_git_ignores_raw_data_but_not_what_dvc_says_of_them():
     data = ["data/raw/photos/1.png", "data/raw/photos/.gitignore", "data/raw/faces.zip"]
     about = ["data/raw/README.md", "data/raw/.gitignore", "data/raw/photos.dvc"]
     assert ignored_by_git([*data, *about]) == data
+
+
+def test_dvc_sees_what_it_has_added_to_the_raw_data(tmp_path: Path):
+    """DVC goes by the ignore files too, but reads them in a way of its own."""
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").write_bytes((ROOT / ".gitignore").read_bytes())
+    seen = ["data/", "data/raw/", "data/raw/photos.dvc", "data/raw/.gitignore"]
+    ignored = ["data/raw/photos/", "data/raw/photos/1.png", "data/raw/faces.zip"]
+    scm = Git(str(tmp_path))
+    found = [name for name in [*seen, *ignored] if scm.is_ignored(f"{tmp_path}/{name}")]
+    assert found == ignored
 
 
 def test_every_out_but_the_metrics_is_ignored_by_git():
