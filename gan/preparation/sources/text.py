@@ -32,6 +32,7 @@ PIECE_BYTES = 1 << 20
 _SUFFIXES = (".txt", ".txt.gz")
 _GZIP = b"\x1f\x8b"  # no text begins so: the second byte is never the first of a character
 _BYTE_ORDER_MARK = "\ufeff"
+_COMMAND_CHARACTERS = 1000
 
 
 def open_source(config: DataConfig, workers: int = 0) -> Source:
@@ -160,7 +161,9 @@ def _unpacked(packed: bool) -> str:
 def _conversion(encoding: str, path: Path, packed: bool) -> str:
     """A command line that makes UTF-8 of the file."""
     stem = path.name.removesuffix(".gz").removesuffix(".txt")
-    given, made = (shown(shlex.quote(each)) for each in (str(path), f"{stem}-utf8.txt"))
+    names = (str(path), f"{stem}-utf8.txt")
+    # Longer than names in messages are elsewhere: one wants to copy it.
+    given, made = (shown(shlex.quote(each), _COMMAND_CHARACTERS) for each in names)
     if packed:
         return f"gzip -dc {given} | iconv -f {encoding} -t UTF-8 > {made}"
     return f"iconv -f {encoding} -t UTF-8 {given} > {made}"
