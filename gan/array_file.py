@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from gan.errors import StateError, reading
 from gan.tensor_file import read_tensors, write_tensors
 
 KIND = "arrays"
@@ -29,5 +30,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     Raises:
         StateError: the file is missing, damaged, or holds something else.
     """
-    _, tensors = read_tensors(Path(path), kind=KIND, version=FORMAT_VERSION, device="cpu")
-    return {name: values.numpy() for name, values in tensors.items()}
+    path = Path(path)
+    _, tensors = read_tensors(path, kind=KIND, version=FORMAT_VERSION, device="cpu")
+    with reading(path, "a file of arrays", StateError):  # numpy does not have all that torch has
+        return {name: values.numpy() for name, values in tensors.items()}

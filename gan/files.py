@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -54,6 +56,24 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write `content` as indented JSON with sorted keys: the same content gives the same bytes."""
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
+
+
+def open_plain(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a plain file for reading.
+
+    Raises:
+        OSError: it cannot be opened, or is none: a pipe for example, where reading would wait for
+            whoever writes to it.
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _concerns_writing(error: OSError, path: Path, temporary: Path) -> bool:

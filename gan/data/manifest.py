@@ -28,7 +28,8 @@ from pydantic import (
 )
 
 from gan.config.parsing import Section
-from gan.errors import DataError
+from gan.errors import DataError, reading, shown
+from gan.json_file import read_json
 from gan.pixels import Kind
 from gan.symbols import Characters, Colours, alphabet_from_json, symbol_dtype
 
@@ -70,6 +71,8 @@ STORED: dict[StoredKind, StoredFormat] = {
 }
 LABEL_DTYPE = "<i8"
 HEADER_BYTES = 128
+# Of an example in any dimension, and of how many there are.
+MOST_SIDE, MOST_EXAMPLES = 1 << 31, 1 << 48
 
 
 class ArrayFile(Section):
@@ -83,7 +86,7 @@ class ArrayFile(Section):
 class SplitManifest(Section):
     """One split: how many examples, and where."""
 
-    count: int = Field(ge=0)
+    count: int = Field(ge=0, le=MOST_EXAMPLES)
     array: ArrayFile
     labels: ArrayFile | None
 
@@ -149,6 +152,22 @@ class Manifest(Section):
             raise ValueError(f"{self.kind} of the toy {self.toy}: expected a toy of points alone")
         return self
 
+    @model_validator(mode="after")
+    def _shape_is_of_the_kind(self) -> Manifest:
+        axes = STORED[self.kind].axes
+        if len(self.shape) != len(axes) or not all(1 <= side < MOST_SIDE for side in self.shape):
+            raise ValueError(
+                f"{self.kind} are {shown(self.shape)}: expected {', '.join(axes)}, each at least 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_named(self) -> Manifest:
+        for split, part in self.splits.items():
+            if (part.labels is None) != (self.label_names is None):
+                raise ValueError(f"labels of {split} and label_names: expected both or neither")
+        return self
+
     @model_serializer(mode="wrap")
     def _without_what_is_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Images are described as they were before there were symbols and toys, byte by byte, so
@@ -207,36 +226,41 @@ def read_manifest(folder: Path) -> Manifest:
         DataError: it is missing, foreign, of another format, or was changed; names it.
     """
     path = folder / MANIFEST
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(
-            f"{folder} holds no prepared data: {MANIFEST} is missing; run prepare"
-        ) from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
-        values = json.loads(text)
-        found = values.get("format")
-    except (ValueError, AttributeError):
-        raise DataError(f"{path} is not the manifest of prepared data: expected JSON") from None
+    expected = "the manifest of prepared data"
+    with reading(path, f"{expected}; run prepare again"):
+        if not path.exists():
+            raise DataError(
+                f"{shown(folder)} holds no prepared data: {MANIFEST} is missing; run prepare"
+            )
+        values = read_json(path, expected)
+        if not isinstance(values, dict):
+            raise TypeError(f"it holds {type(values).__name__}, no object")
+        return _checked(path, values)
+
+
+def _checked(path: Path, values: dict[str, Any]) -> Manifest:
+    found = values.get("format")
     if found != FORMAT:
-        raise DataError(f"{path} has format {found!r}: expected {FORMAT}; run prepare again")
+        raise DataError(
+            f"{shown(path)} has format {shown(repr(found))}: expected {FORMAT}; run prepare again"
+        )
     try:
         manifest = Manifest.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ": ".join([str(path), *filter(None, [".".join(map(str, first["loc"]))])])
+        place = ": ".join([shown(path), *filter(None, [shown(".".join(map(str, first["loc"])))])])
         raise DataError(f"{place}: {first['msg']}; run prepare again") from None
     expected, _ = manifest.stored
     if manifest.dtype != expected:
         raise DataError(
-            f"{path} has {manifest.kind} of dtype {manifest.dtype}: expected {expected}; run "
-            "prepare again"
+            f"{shown(path)} has {manifest.kind} of dtype {manifest.dtype}: expected {expected}; "
+            "run prepare again"
         )
     if set(manifest.splits) != set(SPLITS):
-        raise DataError(f"{path} has the splits {sorted(manifest.splits)}: expected {SPLITS}")
+        raise DataError(
+            f"{shown(path)} has the splits {sorted(manifest.splits)}: expected {SPLITS}"
+        )
     content = manifest.model_dump(mode="json", exclude={"checksum"})
     if manifest.checksum != manifest_checksum(content):
-        raise DataError(f"{path} was changed after it was written; run prepare again")
+        raise DataError(f"{shown(path)} was changed after it was written; run prepare again")
     return manifest

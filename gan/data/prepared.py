@@ -27,7 +27,9 @@ from gan.data.manifest import (
     npy_header,
     read_manifest,
 )
-from gan.errors import DataError
+from gan.errors import DataError, reading, shown
+from gan.files import open_plain
+from gan.npy_file import describe, map_array
 from gan.pixels import Examples, Images, Kind, Labels, Points
 from gan.symbols import Characters, ClassNames, Colours, DecodedImages, Symbols, alphabet_from_json
 
@@ -82,7 +84,9 @@ class Prepared:
 
         The map is copy-on-write: what is written to it never reaches the file.
         """
-        return _map(self.folder / self.manifest.splits[split].array.file)
+        dtype = np.dtype(self.manifest.dtype).newbyteorder("<").str
+        path = self.folder / self.manifest.splits[split].array.file
+        return _map(path, dtype, 1 + len(self.manifest.shape))
 
     def images(self, split: Split) -> Images:
         """The examples of `split`, uint8 `[N, C, H, W]`, memory-mapped as `examples`.
@@ -125,7 +129,7 @@ class Prepared:
     def labels(self, split: Split) -> Labels | None:
         """The labels of `split`, int64 `[N]`, indices into `manifest.label_names`, or None."""
         labels = self.manifest.splits[split].labels
-        return None if labels is None else _map(self.folder / labels.file)
+        return None if labels is None else _map(self.folder / labels.file, LABEL_DTYPE, 1)
 
     def _check_kind(self, *expected: StoredKind) -> None:
         if self.manifest.kind not in expected:
@@ -145,14 +149,14 @@ class Prepared:
         for array in _array_files(self.manifest):
             path = self.folder / array.file
             digest = hashlib.sha256()
-            with path.open("rb") as file:
+            with reading(path, "an array"), open_plain(path) as file:
                 file.seek(HEADER_BYTES)
                 while block := file.read(1 << 20):
                     digest.update(block)
             if digest.hexdigest() != array.sha256:
                 raise DataError(
-                    f"{path}: the content has the checksum {digest.hexdigest()}, but the manifest "
-                    f"says {array.sha256}; run prepare again"
+                    f"{shown(path)}: the content has the checksum {digest.hexdigest()}, but the "
+                    f"manifest says {shown(array.sha256)}; run prepare again"
                 )
 
 
@@ -175,37 +179,23 @@ def open_prepared(folder: str | os.PathLike[str]) -> Prepared:
 
 def _check_array(path: Path, dtype: str, shape: tuple[int, ...]) -> None:
     expected = HEADER_BYTES + math.prod(shape) * np.dtype(dtype).itemsize
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+    with reading(path, "an array; the manifest beside it expects it"):
+        with open_plain(path) as file:
             header = file.read(HEADER_BYTES)
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror or error}; the manifest beside it expects it"
-        ) from error
-    if header != npy_header(dtype, shape):
-        raise DataError(
-            f"{path} is not the array of the manifest: expected {np.dtype(dtype)} {list(shape)}; "
-            f"found {_describe_header(path)}"
-        )
-    if size != expected:
-        raise DataError(f"{path} has {size} bytes: expected {expected}; run prepare again")
+            size = file.seek(0, os.SEEK_END)
+        if header != npy_header(dtype, shape):
+            raise DataError(
+                f"{shown(path)} is not the array of the manifest: expected {np.dtype(dtype)} "
+                f"{list(shape)}; found {describe(path)}"
+            )
+        if size != expected:
+            raise DataError(
+                f"{shown(path)} has {size} bytes: expected {expected}; run prepare again"
+            )
 
 
-def _describe_header(path: Path) -> str:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return f"{array.dtype} {list(array.shape)}"
-    except (ValueError, OSError, EOFError, AttributeError):
-        return "no whole .npy file"
-
-
-def _map(path: Path) -> npt.NDArray[Any]:
-    try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}; run prepare again") from error
-    return array
+def _map(path: Path, dtype: str, ndim: int) -> npt.NDArray[Any]:
+    return map_array(path, "an array; run prepare again", dtypes=[dtype], ndim=ndim)
 
 
 def _array_files(manifest: Manifest) -> Iterator[ArrayFile]:

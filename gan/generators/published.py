@@ -9,15 +9,17 @@ from typing import Any
 import torch
 
 from gan.config import ModelConfig, parse
-from gan.errors import ConfigError
+from gan.errors import ConfigError, StateError, reading, shown
 from gan.models import build_generator
 from gan.models.base import Generator
 from gan.symbols import Alphabet, alphabet_from_json
-from gan.tensor_file import read_tensors, refuse, write_tensors
+from gan.tensor_file import check_weights, in_one_line, read_tensors, refuse, write_tensors
 
 # Raised when a file of the version before can no longer be read as it is.
 FORMAT_VERSION = 1
 KIND = "generator"
+# Of an example in any dimension; far more than any network here is for.
+MOST_SIDE = 1 << 16
 
 
 def save_generator(
@@ -57,40 +59,40 @@ def load_generator(path: str | os.PathLike[str], device: torch.device | str = "c
 
     Raises:
         StateError: the file is missing, damaged, not a generator of this project, of another
-            version, or its tensors do not fit the configuration inside.
+            version, has a configuration that `params.yaml` could not have, or its tensors do not
+            fit that or are not finite.
     """
     path = Path(path)
     description, tensors = read_tensors(path, kind=KIND, version=FORMAT_VERSION, device=device)
-    try:
-        model = parse(ModelConfig, description["model"], f"{path} (model)")
+    with reading(path, "a generator with a configuration that is understood", StateError):
+        try:
+            # By the same rules as what `params.yaml` asks for, before anything is built.
+            model = parse(ModelConfig, description["model"], f"{shown(path)} (model)")
+        except ConfigError as error:
+            refuse(path, KIND, f"its configuration is not understood: {in_one_line(error)}")
         with torch.device("meta"):
             generator = build_generator(model, _shape(description), _alphabet(description))
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        refuse(path, KIND, f"its configuration is not understood: {error}")
-    expected = generator.state_dict()
-    problems = [
-        *(f"{name} is missing" for name in sorted(expected.keys() - tensors.keys())),
-        *(f"{name} is not part of the model" for name in sorted(tensors.keys() - expected.keys())),
-        *(
-            f"{name} has shape {list(tensors[name].shape)}, expected {list(expected[name].shape)}"
-            for name in sorted(tensors.keys() & expected.keys())
-            if tensors[name].shape != expected[name].shape
-        ),
-    ]
-    if problems:
-        refuse(path, KIND, "its tensors do not fit its configuration: " + "; ".join(problems[:5]))
-    generator.load_state_dict(tensors, assign=True)
-    generator.provenance = description.get("provenance", {})
+        provenance = description.get("provenance", {})
+        if not isinstance(provenance, dict):
+            raise TypeError(f"the provenance is {type(provenance).__name__}, no object")
+        check_weights(path, KIND, generator.state_dict(), tensors)
+        generator.load_state_dict(tensors, assign=True)
+    generator.provenance = provenance
     return generator.eval().requires_grad_(False)
 
 
 def _shape(description: dict[str, Any]) -> list[int]:
     """Of one example, out of a file's description."""
     if "shape" in description:
-        shape: list[int] = description["shape"]
-        return shape
-    # Before there were generators of anything but images.
-    return [description["channels"], description["size"], description["size"]]
+        shape = description["shape"]
+    else:
+        # Before there were generators of anything but images.
+        shape = [description["channels"], description["size"], description["size"]]
+    if not isinstance(shape, list) or not all(
+        type(side) is int and 1 <= side <= MOST_SIDE for side in shape
+    ):
+        raise ValueError(f"shape is {shown(shape)}, expected a list of numbers 1 to {MOST_SIDE}")
+    return shape
 
 
 def _alphabet(description: dict[str, Any]) -> Alphabet | None:

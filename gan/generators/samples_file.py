@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from gan.errors import DataError
+from gan.errors import DataError, reading, shown
 from gan.files import atomic_write, write_json
+from gan.json_file import read_json
+from gan.npy_file import map_array
 from gan.pixels import Kind
 from gan.symbols import Alphabet, symbol_dtype
 
 # Little-endian on every machine. Texts of more than 256 characters are uint16.
 DTYPES: dict[Kind, str] = {"images": "|u1", "points": "<f4", "text": "|u1", "labels": "<f4"}
+# What is read: dtypes, and dimensions, that of the samples included.
+FORMS: dict[Kind, tuple[tuple[str, ...], int]] = {
+    "images": (("|u1",), 4),
+    "points": (("<f4",), 2),
+    "text": (("|u1", "<u2"), 2),
+    "labels": (("<f4",), 2),
+}
 ARRAY, ABOUT = "samples.npy", "samples.json"
+BLOCK_ROWS = 1 << 16  # samples that are checked at once
 
 
 class SampleFile(NamedTuple):
@@ -81,16 +90,33 @@ def read_samples(folder: str | os.PathLike[str]) -> SampleFile:
     """What `write_samples` wrote.
 
     Raises:
-        DataError: a file is missing, damaged or foreign; names it.
+        DataError: a file is missing, damaged or foreign, or numbers are not finite; names it.
     """
     folder = Path(folder)
-    try:
-        kind = json.loads((folder / ABOUT).read_bytes())["kind"]
-        array = np.load(folder / ARRAY, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
-        raise DataError(f"the samples in {folder} cannot be read: {error}; run sample") from error
-    if kind not in get_args(Kind):
+    about = folder / ABOUT
+    values = read_json(about, "what `sample` wrote of its samples; run sample")
+    found = values.get("kind") if isinstance(values, dict) else None
+    if found not in get_args(Kind):
         raise DataError(
-            f"{folder / ABOUT} says kind {kind!r}: expected one of {', '.join(get_args(Kind))}"
+            f"{shown(about)} says kind {shown(found)}: expected one of "
+            f"{', '.join(get_args(Kind))}; run sample again"
         )
+    kind = cast(Kind, found)
+    expected = f"samples of {kind}; run sample"
+    dtypes, ndim = FORMS[kind]
+    array = map_array(folder / ARRAY, expected, dtypes=dtypes, ndim=ndim)
+    if array.dtype.kind == "f":
+        _check_finite(folder / ARRAY, array)
     return SampleFile(kind, array)
+
+
+def _check_finite(path: Path, array: npt.NDArray[np.generic]) -> None:
+    with reading(path, "samples that can be read"):
+        for start in range(0, len(array), BLOCK_ROWS):
+            finite = np.isfinite(array[start : start + BLOCK_ROWS].astype(np.float32, copy=False))
+            if not finite.all():
+                row = start + int(np.argmin(finite.all(1)))
+                raise DataError(
+                    f"{shown(path)} holds NaN or infinity, first in sample {row}: expected finite "
+                    "numbers; run train and sample again"
+                )

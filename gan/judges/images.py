@@ -25,9 +25,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gan.config import JudgeConfig
+from gan.config import JudgeConfig, parse
 from gan.data.prepared import Prepared
-from gan.errors import DataError, TrainingError, UserError
+from gan.errors import (
+    ConfigError,
+    DataError,
+    StateError,
+    TrainingError,
+    UserError,
+    reading,
+    shown,
+)
 from gan.judges.file import FORMAT_VERSION, KIND, check_data
 from gan.judges.networks import (
     Architecture,
@@ -40,7 +48,7 @@ from gan.judges.networks import (
 from gan.pixels import Images, from_uint8
 from gan.runtime import stream_seed
 from gan.schedules import learning_rate_factor, set_learning_rate, warmed_up
-from gan.tensor_file import read_tensors, refuse, write_tensors
+from gan.tensor_file import check_weights, in_one_line, read_tensors, refuse, write_tensors
 
 WEIGHT_DECAY = 1e-2
 WARMUP = 0.1  # share of the steps in which the learning rate rises
@@ -281,30 +289,45 @@ def load_judge(path: str | os.PathLike[str], device: torch.device | str = "cpu")
     """Load what `save_judge` wrote.
 
     Raises:
-        StateError: the file is missing, damaged, not a judge, of another version, or its tensors
-            do not fit the architecture inside.
+        StateError: the file is missing, damaged, not a judge, of another version, has an
+            architecture that `params.yaml` could not have, or its tensors do not fit that or are
+            not finite.
     """
     path = Path(path)
     description, tensors = read_tensors(path, kind=KIND, version=FORMAT_VERSION, device=device)
-    try:
+    with reading(path, "a judge of images", StateError):
         architecture = Architecture(**description["architecture"])
+        try:
+            # By the same rules as what `params.yaml` asks for, before anything is built.
+            sizes = {key: getattr(architecture, key) for key in ("width", "features")}
+            parse(JudgeConfig, sizes, f"{shown(path)} (judge)")
+        except ConfigError as error:
+            refuse(path, KIND, f"its architecture is not understood: {in_one_line(error)}")
         with torch.device("meta"):
             body = build_body(architecture)
             head = build_head(architecture) if architecture.classes else None
         parts = nn.ModuleDict({"body": body} if head is None else {"body": body, "head": head})
+        check_weights(path, KIND, parts.state_dict(), tensors)
         parts.load_state_dict(tensors, assign=True)
         parts.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return Judge(
             architecture,
             body,
             head,
-            label_names=description["label_names"],
+            label_names=_names(description["label_names"], architecture.classes),
             data_checksum=description["data_checksum"],
         )
-    except (KeyError, TypeError, ValueError) as error:
-        refuse(path, KIND, f"the file is damaged or foreign: {error}")
-    except RuntimeError as error:
-        refuse(path, KIND, f"its tensors do not fit its architecture: {error}")
+
+
+def _names(values: Any, classes: int) -> list[str] | None:
+    """Of a classifier's classes, out of a file's description; None of an autoencoder's."""
+    if values is None and not classes:
+        return None
+    if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
+        raise TypeError(f"label_names are {shown(values)}: expected a list of names")
+    if not classes or len(values) != classes:
+        raise ValueError(f"there are {len(values)} label_names, but {classes} classes")
+    return values
 
 
 def _fit(

@@ -5,25 +5,47 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from gan.errors import shown
+
 # Channels double with every halving of the image, up to this many times the width.
 MAX_WIDENING = 8
+# Of anything that an architecture counts; far more than any network here is for.
+MOST = 1 << 20
+
+JudgeKind = Literal["classifier", "autoencoder"]
 
 
 @dataclass(frozen=True)
 class Architecture:
     """All that is needed to build a judge's networks again."""
 
-    kind: Literal["classifier", "autoencoder"]
+    kind: JudgeKind
     channels: int
     size: int
     width: int
     features: int
     classes: int  # 0 for an autoencoder
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where there are no such networks."""
+        for name in ("channels", "size", "width", "features", "classes"):
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value <= MOST:
+                raise ValueError(f"{name} is {shown(value)}: expected a number 0 to {MOST}")
+        if self.kind not in get_args(JudgeKind):
+            expected = " or ".join(get_args(JudgeKind))
+            raise ValueError(f"kind is {shown(self.kind)}: expected {expected}")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels are {self.channels}: expected 1 or 3")
+        if self.size < 8 or self.size & (self.size - 1):
+            raise ValueError(f"size is {self.size}: expected 8, 16, 32, 64, 128, …")
+        if (self.classes > 0) != (self.kind == "classifier"):
+            raise ValueError(f"a judge of the kind {self.kind} has {self.classes} classes")
 
     @property
     def widths(self) -> list[int]:

@@ -6,6 +6,7 @@ likely is known. The file holds the density, so that an evaluation asks it and n
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +18,14 @@ from torch import Tensor
 from gan.config import JudgeConfig
 from gan.data.meaning import toy_of
 from gan.data.prepared import Prepared
-from gan.judges.file import FORMAT_VERSION, KIND, checksum, read_judge
+from gan.errors import shown
+from gan.judges.file import FORMAT_VERSION, KIND, checksum, read_judge, tensor_of
 from gan.metrics.records import DensityReport
 from gan.tensor_file import write_tensors
 from gan.toys import Toy
 
 ARCHITECTURE = "density"
+MOST_DIMENSIONS = 2  # of a toy
 
 
 def make(
@@ -87,10 +90,23 @@ def load_toy_judge(path: str | os.PathLike[str], data_checksum: str) -> Toy:
 
 
 def _toy(description: dict[str, Any], tensors: dict[str, Tensor]) -> Toy:
-    return Toy(
-        name=description["toy"],
-        means=tensors["means"],
-        deviation=float(description["deviation"]),
-        groups=tensors["groups"],
-        modes=bool(description["modes"]),
-    )
+    means = tensor_of(tensors, "means", torch.float64, 2)
+    groups = tensor_of(tensors, "groups", torch.int64, 1)
+    components, dimensions = means.shape
+    if not 1 <= dimensions <= MOST_DIMENSIONS or len(groups) != components or not components:
+        raise ValueError(
+            f"means are {list(means.shape)} and groups {list(groups.shape)}: expected [K, D] and "
+            f"[K], D 1 to {MOST_DIMENSIONS}"
+        )
+    if not torch.isfinite(means).all():
+        raise ValueError("means hold NaN or infinity: expected finite numbers")
+    if groups.min() < 0 or groups.max() >= components:
+        raise ValueError(f"groups are not 0 to {components - 1}")
+    name, deviation, of_modes = (description[key] for key in ("toy", "deviation", "modes"))
+    if not isinstance(name, str) or not isinstance(of_modes, bool):
+        raise ValueError(
+            f"toy is {shown(name)} and modes {shown(of_modes)}: expected a name, a bool"
+        )
+    if type(deviation) not in (int, float) or not 0 < deviation < math.inf:
+        raise ValueError(f"deviation is {shown(deviation)}: expected a number above 0")
+    return Toy(name, means, float(deviation), groups, of_modes)

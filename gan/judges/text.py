@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from gan.config import JudgeConfig
 from gan.data.manifest import SPLITS, Split
 from gan.data.prepared import Prepared
 from gan.errors import DataError
-from gan.judges.file import FORMAT_VERSION, KIND, checksum, read_judge
+from gan.judges.file import FORMAT_VERSION, KIND, checksum, read_judge, tensor_of, whole
 from gan.metrics.as_json import Metrics, as_json
 from gan.metrics.ngrams import (
     BLOCK,
@@ -28,6 +28,7 @@ from gan.metrics.ngrams import (
     Codes,
     Ngrams,
     Texts,
+    codes_are_numbers,
     count_ngrams,
     jensen_shannon,
     shuffled,
@@ -42,6 +43,8 @@ ARCHITECTURE = "n-grams"
 
 # Held-out texts whose n-grams are kept, at most: 6-grams of more would not fit a small file.
 MOST_TEXTS = 50_000
+# An n-gram is not seen more often than this: sums of counts stay whole numbers of 64 bits.
+MOST_COUNTED = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -170,20 +173,29 @@ def load_text_judge(path: str | os.PathLike[str], data_checksum: str) -> TextJud
 
 
 def _judge(description: dict[str, Any], tensors: dict[str, Tensor]) -> TextJudge:
+    alphabet = _characters(description["alphabet"])
     words: dict[Split, frozenset[str]] = {
-        split: _as_words(tensors[f"words.{split}"]) for split in SPLITS
+        split: _as_words(tensor_of(tensors, f"words.{split}", torch.uint8, 1)) for split in SPLITS
     }
     return TextJudge(
-        alphabet=_characters(description["alphabet"]),
-        length=int(description["length"]),
-        texts=int(description["texts"]),
-        held_out=tuple(
-            Ngrams(_as_codes(tensors[f"codes.{n}"]), tensors[f"counts.{n}"].numpy())
-            for n in range(1, MOST_SYMBOLS + 1)
-        ),
+        alphabet=alphabet,
+        length=whole(description, "length", 1),
+        texts=whole(description, "texts", 1),
+        held_out=tuple(_ngrams(tensors, n, alphabet.size) for n in range(1, MOST_SYMBOLS + 1)),
         words=words,
         checksum=checksum(description, tensors),
     )
+
+
+def _ngrams(tensors: dict[str, Tensor], n: int, size: int) -> Ngrams:
+    codes = _codes(tensors, n, size)
+    counts = tensor_of(tensors, f"counts.{n}", torch.int64, 1).numpy()
+    if len(codes) != len(counts):
+        raise ValueError(f"there are {len(codes)} {n}-grams, but {len(counts)} counts of them")
+    _check_codes(codes, n, size)
+    if len(counts) and not (counts.min() >= 1 and counts.max() < MOST_COUNTED):
+        raise ValueError(f"the counts of {n}-grams are not 1 to {MOST_COUNTED}")
+    return Ngrams(codes, counts)
 
 
 def _characters(values: Any) -> Characters:
@@ -213,11 +225,31 @@ def _codes_as_tensor(codes: Codes) -> Tensor:
     return torch.from_numpy(codes)
 
 
-def _as_codes(tensor: Tensor) -> Codes:
-    codes = tensor.numpy()
-    if codes.ndim == 2:
-        return np.ascontiguousarray(codes).view(f"S{codes.shape[1]}")[:, 0]
+def _codes(tensors: dict[str, Tensor], n: int, size: int) -> Codes:
+    """What `_codes_as_tensor` made of the codes of n-grams in an alphabet of `size`."""
+    name = f"codes.{n}"
+    if codes_are_numbers(size, n):
+        return cast(Codes, tensor_of(tensors, name, torch.int64, 1).numpy())
+    rows = np.ascontiguousarray(tensor_of(tensors, name, torch.uint8, 2).numpy())
+    if rows.shape[1] != 2 * n:
+        raise ValueError(f"{name} has {rows.shape[1]} bytes a code: expected {2 * n}")
+    codes: Codes = rows.view(f"S{2 * n}")[:, 0]
     return codes
+
+
+def _check_codes(codes: Codes, n: int, size: int) -> None:
+    """Raise ValueError unless the codes of n-grams rise and are such of `size` symbols."""
+    if not len(codes):
+        return
+    # Bytes and numbers both compare as their n-grams do.
+    rise = bool(np.all(np.greater(codes[1:], codes[:-1])))
+    if codes.dtype.kind == "S":
+        symbols = codes.view(">u2")
+        within = int(symbols.max()) < size
+    else:
+        within = int(codes[0]) >= 0 and int(codes[-1]) < size**n
+    if not (rise and within):
+        raise ValueError(f"the codes of {n}-grams do not rise from 0 to below {size}**{n}")
 
 
 def _as_tensor(words: frozenset[str]) -> Tensor:

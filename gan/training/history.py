@@ -7,7 +7,8 @@ import io
 import os
 from collections.abc import Sequence
 
-from gan.files import write_bytes
+from gan.errors import reading, shown
+from gan.files import open_plain, write_bytes
 from gan.game.measures import MEASURES
 
 COUNTERS = ("step", "images")
@@ -36,6 +37,23 @@ def write_csv(
     for step, images, *values in rows:
         writer.writerow([int(step), int(images), *(f"{value:.6g}" for value in values)])
     write_bytes(path, text.getvalue().encode())
+
+
+def read_csv(path: str | os.PathLike[str]) -> dict[str, list[float]]:
+    """The columns of a table that `write_csv` wrote.
+
+    Raises:
+        DataError: the file is missing, damaged or foreign; names it.
+    """
+    with reading(path, "the history of a training run; run train"):
+        with open_plain(path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            header, *rows = csv.reader(text, strict=True)
+        if header[: len(COUNTERS)] != [*COUNTERS] or len(set(header)) < len(header):
+            raise ValueError(f"its first line is {shown(','.join(header))}")
+        values = [[float(cell) for cell in row] for row in rows]
+        _check_length(values, header[len(COUNTERS) :])
+        return {name: [row[index] for row in values] for index, name in enumerate(header)}
 
 
 def as_columns(

@@ -180,7 +180,7 @@ def read_table(path: Path) -> tuple[TuningEntry, ...]:
     try:
         rows = json.loads(path.read_text())["entries"]
         found = tuple(TuningEntry(**{**row, "config": TileConfig(**row["config"])}) for row in rows)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a table of launch configurations: {error!r}") from error
     for entry in found:
         if entry.op not in OPERATIONS or entry.precision not in PRECISIONS.values():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gan.errors import UserError
-from gan.files import atomic_write, write_bytes, write_json
+from gan.files import atomic_write, open_plain, write_bytes, write_json
 
 
 def test_content_arrives_whole_and_folders_are_made(tmp_path: Path):
@@ -76,3 +76,16 @@ def test_json_has_no_nan(tmp_path: Path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a", {"x": float("nan")})
     assert os.listdir(tmp_path) == []
+
+
+def test_only_plain_files_are_opened(tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"content")
+    with open_plain(tmp_path / "file") as file:
+        assert file.read() == b"content"
+    os.mkfifo(tmp_path / "pipe")
+    for place, message in (("pipe", "it is no plain file"), (".", "it is no plain file|directory")):
+        with pytest.raises(OSError, match=message):
+            open_plain(tmp_path / place)
+    if Path("/dev/zero").exists():
+        with pytest.raises(OSError, match="it is no plain file"):
+            open_plain("/dev/zero")

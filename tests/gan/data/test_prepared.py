@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gan.config import DataConfig, JudgeConfig
-from gan.data.manifest import SPLITS, WithoutSymbol
+from gan.data.manifest import SPLITS, WithoutSymbol, manifest_checksum
 from gan.data.prepared import open_prepared
 from gan.errors import DataError
 from gan.judges.images import fit_judge
@@ -78,11 +78,52 @@ class TestOpenRefuses:
     @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{", b"3"])
     def test_a_manifest_that_is_none(self, folder: Path, content: bytes) -> None:
         (folder / "manifest.json").write_bytes(content)
-        self.check(folder, "manifest.json", "not the manifest")
+        self.check(folder, "manifest.json", "damaged or foreign, expected the manifest")
 
     def change(self, folder: Path, **values: Any) -> None:
         manifest = json.loads((folder / "manifest.json").read_text())
         (folder / "manifest.json").write_text(json.dumps({**manifest, **values}))
+
+    def change_and_sum(self, folder: Path, **values: Any) -> None:
+        """As `change`, with the checksum that goes with it."""
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = {**manifest, **values}
+        del manifest["checksum"]
+        manifest["checksum"] = manifest_checksum(manifest)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    @pytest.mark.parametrize("shape", [[], [3, 8], [3, 0, 8], [3, -8, -8], [3, 2**40, 8]])
+    def test_a_shape_that_no_image_has(self, folder: Path, shape: list[int]) -> None:
+        self.change_and_sum(folder, shape=shape)
+        self.check(folder, "manifest.json", f"images are {shape}: expected C, H, W, each at least")
+
+    def test_a_shape_that_is_not_the_arrays(self, folder: Path) -> None:
+        self.change_and_sum(folder, shape=[3, 2**30, 2**30])
+        self.check(folder, "train.npy is not the array of the manifest", "found uint8 [8, 3, 8, 8]")
+
+    def test_labels_without_names(self, folder: Path) -> None:
+        self.change_and_sum(folder, label_names=None)
+        self.check(folder, "labels of train and label_names: expected both or neither")
+
+    @pytest.mark.parametrize(
+        "text", ["[" * 100_000, '{"format": 1, "a": ' + "[" * 3000 + "]" * 3000 + "}", "9" * 5000]
+    )
+    def test_a_manifest_that_has_no_end(self, folder: Path, text: str) -> None:
+        (folder / "manifest.json").write_text(text)
+        self.check(folder, "manifest.json is damaged or foreign, expected the manifest")
+
+    def test_a_key_that_clears_the_terminal(self, folder: Path) -> None:
+        self.change(folder, **{"\x1b[2J" + "k" * 5000: 1})
+        with pytest.raises(DataError) as caught:
+            open_prepared(folder)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 500
+
+    @pytest.mark.parametrize("header", ["[" * 3000, "1+1", "'\x00", "-" * 3000 + "1"])
+    def test_an_array_whose_header_is_no_literal(self, folder: Path, header: str) -> None:
+        content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+        (folder / "train.npy").write_bytes(content + bytes(300))
+        self.check(folder, "train.npy", "found no whole .npy file")
 
     def test_another_format(self, folder: Path) -> None:
         self.change(folder, format=2)

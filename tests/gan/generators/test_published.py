@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -87,9 +88,36 @@ def rewrite(path: Path, change) -> None:
             r"dense.weight has shape \[2, 2\], expected \[64, 3\]",
         ),
         (lambda d, t: d["model"].update(name="other"), "configuration is not understood"),
-        (lambda d, t: d.update(shape="large"), "configuration is not understood"),
-        (lambda d, t: d.pop("shape"), "configuration is not understood"),
+        (lambda d, t: d.update(shape="large"), "that is understood: .*shape is large, expected"),
+        (lambda d, t: d.update(shape=[1, -8, -8]), r"shape is \[1, -8, -8\], expected a list"),
+        (lambda d, t: d.update(shape=[1, 2**40, 2**40]), "expected a list of numbers 1 to 65536"),
+        (lambda d, t: d.update(shape=[1, True, True]), r"shape is \[1, True, True\], expected"),
+        (lambda d, t: d.pop("shape"), "that is understood: KeyError: 'channels'"),
+        (lambda d, t: d.update(provenance=[]), "the provenance is list, no object"),
         (lambda d, t: d.pop("version"), "damaged or foreign"),
+        (lambda d, t: d["model"].update(generator_width=10**9), "generator_width: found 10{9}, "),
+        (lambda d, t: d["model"].update(generator_width=-4), "generator_width: found -4, expected"),
+        (lambda d, t: d["model"].update(depth=10**6), "model.: 1 error; depth: found 10{6}, "),
+        (
+            lambda d, t: t.update({"dense.weight": t["dense.weight"].double()}),
+            "has dtype torch.float.., expected one floating type for all",
+        ),
+        (
+            lambda d, t: t.update({"dense.weight": t["dense.weight"].int()}),
+            "dense.weight has dtype torch.int32, expected one floating type",
+        ),
+        (
+            lambda d, t: t["dense.weight"].view(-1)[3:4].fill_(math.nan),
+            "weights are of no use: dense.weight holds NaN or infinity, expected finite",
+        ),
+        (
+            lambda d, t: t["dense_norm.running_mean"].fill_(-math.inf),
+            "dense_norm.running_mean holds NaN or infinity",
+        ),
+        (
+            lambda d, t: t["dense_norm.running_var"].fill_(-1),
+            "dense_norm.running_var holds a variance below zero",
+        ),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_by_name(published: Path, change, message: str):

@@ -63,15 +63,39 @@ def test_too_few_samples_are_not_filled_up(tmp_path: Path):
 def test_a_missing_file_is_named(tmp_path: Path, missing: str):
     write(tmp_path)
     (tmp_path / missing).unlink()
-    with pytest.raises(DataError, match=f"cannot be read: .*{missing}.*; run sample"):
+    with pytest.raises(DataError, match=f"cannot read .*{missing}: No such file"):
         read_samples(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "7", "\xff"])
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "9" * 5000, "NaN", "\xff"])
 def test_a_damaged_description_is_refused(tmp_path: Path, content: str):
     write(tmp_path)
     (tmp_path / ABOUT).write_text(content, encoding="latin-1")
-    with pytest.raises(DataError, match=r"the samples in .* cannot be read: .*; run sample"):
+    with pytest.raises(DataError, match=r"samples.json is damaged or foreign.*; run sample: "):
+        read_samples(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "7"])
+def test_a_description_without_a_kind_is_refused(tmp_path: Path, content: str):
+    write(tmp_path)
+    (tmp_path / ABOUT).write_text(content)
+    with pytest.raises(DataError, match=r"samples.json says kind None: .*; run sample again"):
+        read_samples(tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, value: float):
+    samples = SAMPLES["points"].copy()
+    samples[5, 1] = value
+    write_samples(tmp_path, "points", samples.shape, [samples])
+    with pytest.raises(DataError, match=r"samples.npy holds NaN or infinity, first in sample 5"):
+        read_samples(tmp_path)
+
+
+def test_samples_of_another_kind_are_refused(tmp_path: Path):
+    write(tmp_path)
+    (tmp_path / ABOUT).write_text('{"kind": "images"}')
+    with pytest.raises(DataError, match=r"holds float32 \[7, 2\], not uint8 in 4 dimensions"):
         read_samples(tmp_path)
 
 
@@ -90,7 +114,7 @@ def test_a_damaged_array_is_refused(tmp_path: Path, damage: str):
     content = (tmp_path / ARRAY).read_bytes()
     damaged = {"empty": b"", "foreign": b"no array at all", "short": content[:-8]}
     (tmp_path / ARRAY).write_bytes(damaged[damage])
-    with pytest.raises(DataError, match=r"the samples in .* cannot be read: .*; run sample"):
+    with pytest.raises(DataError, match=r"samples.npy is damaged or foreign.*; run sample: "):
         read_samples(tmp_path)
 
 

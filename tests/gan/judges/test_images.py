@@ -195,8 +195,23 @@ def drop_tensor(tensors, description) -> None:
         (lambda tensors, text: text["architecture"].update(features=9), "do not fit"),
         (drop_tensor, "do not fit"),
         (lambda tensors, text: tensors.update(extra=torch.zeros(1)), "do not fit"),
+        # By the rules of `params.yaml`, before anything is built.
+        (lambda t, text: text["architecture"].update(width=10**6), "width: found 1000000, expec"),
+        (lambda t, text: text["architecture"].update(width=10**12), "width is 1000000000000: "),
+        (lambda t, text: text["architecture"].update(width=-4), "width is -4: expected a number"),
+        (lambda t, text: text["architecture"].update(width=True), "width is True: expected"),
+        (lambda t, text: text["architecture"].update(features=10**5), "features: found 100000"),
+        (lambda t, text: text["architecture"].update(size=12), "size is 12: expected 8, 16"),
+        (lambda t, text: text["architecture"].update(size=2), "size is 2: expected 8, 16"),
+        (lambda t, text: text["architecture"].update(channels=2), "channels are 2: expected 1 or"),
+        (lambda t, text: text["architecture"].update(kind="other"), "kind is other: expected cl"),
+        (lambda t, text: text["architecture"].update(kind="autoencoder"), "has 2 classes"),
+        (lambda t, text: text.update(label_names=None), "label_names are None: expected a list"),
+        (lambda t, text: text.update(label_names=["a"]), "there are 1 label_names, but 2 classes"),
+        (lambda t, text: text.update(label_names=[1, 2]), "label_names are .1, 2.: expected"),
+        (lambda t, text: t["head.weight"][0].fill_(math.nan), "head.weight holds NaN or infinity"),
+        (lambda t, text: t["body.1.running_var"].fill_(-1), "holds a variance below zero"),
     ],
-    ids=["version", "no architecture", "unknown field", "other size", "missing", "unexpected"],
 )
 def test_a_judge_of_another_make_is_refused(path: Path, change, message: str):
     rewrite(path, change)

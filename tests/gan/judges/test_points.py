@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_the_judge_of_other_data_or_of_images_is_refused(prepared: Prepared, tmp
     save_toy_judge(prepared, path)
     with pytest.raises(StateError, match=r"of points with the checksum .*run judge again"):
         load_toy_judge(path, "other")
-    with pytest.raises(StateError, match="not a judge that can be loaded"):
+    with pytest.raises(StateError, match="damaged or foreign, expected a judge of images"):
         load_judge(path)
     description = {"architecture": {"kind": "classifier"}, "data_checksum": "x"}
     write_tensors(
@@ -63,6 +64,52 @@ def test_the_judge_of_other_data_or_of_images_is_refused(prepared: Prepared, tmp
         load_toy_judge(path, "x")
     with pytest.raises(StateError, match="no such file"):
         load_toy_judge(tmp_path / "none.safetensors", "x")
+
+
+SOUND = {
+    "architecture": {"kind": "density", "features": 2},
+    "toy": "ring",
+    "deviation": 0.5,
+    "modes": True,
+    "data_checksum": "x",
+}
+
+
+@pytest.mark.parametrize(
+    ("description", "tensors", "message"),
+    [
+        ({"deviation": -1.0}, {}, "deviation is -1.0: expected a number above 0"),
+        ({"deviation": "1"}, {}, "deviation is 1: expected a number above 0"),
+        ({"deviation": True}, {}, "deviation is True: expected a number"),
+        ({"modes": 1}, {}, "toy is ring and modes 1: expected a name"),
+        ({"toy": ["ring"]}, {}, "toy is .'ring'. and modes True"),
+        ({}, {"means": torch.full((3, 2), math.nan).double()}, "means hold NaN or infinity"),
+        ({}, {"means": torch.zeros(3, 2)}, "means is torch.float32 .3, 2.: expected torch.float64"),
+        ({}, {"means": torch.zeros(3, 3).double()}, "D 1 to 2"),
+        ({}, {"means": torch.zeros(0, 2).double(), "groups": torch.arange(0)}, "expected .K, D."),
+        ({}, {"groups": torch.arange(2)}, r"groups \[2\]: expected \[K, D\] and \[K\]"),
+        # As many names of groups as the largest number would need no end of memory.
+        ({}, {"groups": torch.tensor([0, 1, 2**60])}, "groups are not 0 to 2"),
+        ({}, {"groups": torch.tensor([0, 1, -1])}, "groups are not 0 to 2"),
+        ({}, {"groups": torch.arange(3).float()}, "groups is torch.float32"),
+    ],
+)
+def test_a_density_that_is_none_is_refused(
+    tmp_path: Path, description: dict, tensors: dict, message: str
+):
+    path = tmp_path / "judge.safetensors"
+    sound = {"means": torch.zeros(3, 2).double(), "groups": torch.arange(3)}
+    write_tensors(path, sound, kind=KIND, version=FORMAT_VERSION, description=SOUND)
+    assert load_toy_judge(path, "x").deviation == 0.5
+    write_tensors(
+        path,
+        {**sound, **tensors},
+        kind=KIND,
+        version=FORMAT_VERSION,
+        description={**SOUND, **description},
+    )
+    with pytest.raises(StateError, match=rf"judge.safetensors is damaged or foreign.*{message}"):
+        load_toy_judge(path, "x")
 
 
 def test_images_have_no_density(tmp_path: Path):

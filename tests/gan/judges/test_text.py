@@ -9,6 +9,7 @@ import torch
 from gan.config import DataConfig
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import DataError, StateError
+from gan.judges import text
 from gan.judges.images import load_judge
 from gan.judges.text import (
     FORMAT_VERSION,
@@ -22,7 +23,7 @@ from gan.metrics.ngrams import count_ngrams
 from gan.preparation.prepare import prepare
 from gan.preparation.writer import PreparedWriter
 from gan.symbols import Characters
-from gan.tensor_file import write_tensors
+from gan.tensor_file import read_tensors, write_tensors
 
 
 @pytest.fixture
@@ -108,17 +109,53 @@ def test_the_judge_of_other_data_or_of_images_is_refused(prepared: Prepared, tmp
     save_text_judge(prepared, path, seed=0)
     with pytest.raises(StateError, match=r"of texts with the checksum .*run judge again"):
         load_text_judge(path, "other")
-    with pytest.raises(StateError, match="not a judge that can be loaded"):
+    with pytest.raises(StateError, match="damaged or foreign, expected a judge of images"):
         load_judge(path)
     tensors = {"a": torch.zeros(1)}
     for kind, message in (
         ("classifier", "found the kind 'classifier', expected 'n-grams'"),
-        ("n-grams", "damaged or foreign: 'words.train'"),
+        ("n-grams", "damaged or foreign, expected a judge of texts: KeyError: 'alphabet'"),
     ):
         description = {"architecture": {"kind": kind}, "data_checksum": "x"}
         write_tensors(path, tensors, kind=KIND, version=FORMAT_VERSION, description=description)
         with pytest.raises(StateError, match=message):
             load_text_judge(path, "x")
+
+
+@pytest.mark.parametrize(
+    ("description", "tensors", "message"),
+    [
+        ({"length": -1}, {}, "length is -1: expected a whole number 1 to"),
+        ({"texts": 2.5}, {}, "texts is 2.5: expected a whole number"),
+        ({"texts": True}, {}, "texts is True: expected a whole number"),
+        ({"alphabet": {"labels": ["a", "b"]}}, {}, "an alphabet of labels, expected characters"),
+        ({"alphabet": {"characters": "ab"}}, {}, r"codes of 1-grams .* below 2\*\*1"),
+        ({}, {"codes.2": torch.tensor([3, 1])}, "there are 2 2-grams, but 27 counts of them"),
+        ({}, {"codes.1": torch.arange(2), "counts.1": torch.tensor([1, 0])}, "counts of 1-grams"),
+        ({}, {"codes.1": torch.tensor([1, 0]), "counts.1": torch.ones(2).long()}, "do not rise"),
+        ({}, {"codes.1": torch.tensor([-1]), "counts.1": torch.tensor([1])}, "do not rise"),
+        ({}, {"codes.1": torch.tensor([0]), "counts.1": torch.tensor([2**62])}, "counts of 1-gra"),
+        ({}, {"codes.1": torch.zeros(1, 1).long()}, r"codes.1 is torch.int64 \[1, 1\]: expected"),
+        ({}, {"words.test": torch.tensor([255], dtype=torch.uint8)}, "UnicodeDecodeError"),
+        ({}, {"words.test": torch.zeros(3)}, "words.test is torch.float32"),
+    ],
+)
+def test_a_judge_that_does_not_agree_with_itself_is_refused(
+    prepared: Prepared, tmp_path: Path, description: dict, tensors: dict, message: str
+):
+    path = tmp_path / "judge.safetensors"
+    save_text_judge(prepared, path, seed=0)
+    sound, found = read_tensors(path, kind=KIND, version=FORMAT_VERSION, device="cpu")
+    sound.pop("version")
+    write_tensors(
+        path,
+        {**found, **tensors},
+        kind=KIND,
+        version=FORMAT_VERSION,
+        description={**sound, **description},
+    )
+    with pytest.raises(StateError, match=rf"judge.safetensors is damaged or foreign.*({message})"):
+        load_text_judge(path, prepared.manifest.checksum)
 
 
 def test_images_have_no_ngrams(tmp_path: Path):
@@ -168,3 +205,23 @@ def test_n_grams_that_no_number_holds_come_back(tmp_path: Path):
     assert judge.held_out[5].codes.tolist() == expected.codes.tolist()
     assert judge.divergences(texts[20:], 6)[5] == 0
     assert judge.divergences(texts[:20], 6)[5] == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (np.zeros((2, 12), np.uint8), r"codes of 6-grams do not rise from 0 to below 3000\*\*6"),
+        (np.full((2, 12), 255, np.uint8), "codes of 6-grams do not rise"),
+        (np.repeat(np.array([[0], [12]], np.uint8), 12, axis=1), "do not rise from 0 to below"),
+        (np.zeros((1, 12), np.uint8), "there are 1 6-grams, but 2 counts"),
+        (np.zeros((1, 10), np.uint8), "codes.6 has 10 bytes a code: expected 12"),
+        (np.arange(2), r"codes.6 is torch.int64 \[2\]: expected torch.uint8 in 2 dimensions"),
+    ],
+)
+def test_bytes_that_are_no_n_grams_are_refused(codes: np.ndarray, message: str):
+    good = np.zeros((2, 12), np.uint8)
+    good[1, 11] = 1
+    tensors = {"counts.6": torch.ones(2).long(), "codes.6": torch.from_numpy(good)}
+    assert text._ngrams(tensors, 6, 3000).codes.tolist() == [b"", b"\0" * 11 + b"\1"]
+    with pytest.raises(ValueError, match=message):
+        text._ngrams({**tensors, "codes.6": torch.from_numpy(codes)}, 6, 3000)

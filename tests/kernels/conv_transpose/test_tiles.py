@@ -86,6 +86,10 @@ def test_verified_and_faster_is_what_auto_asks_for() -> None:
     [
         ("{", "is not a table"),
         ('{"rows": []}', "is not a table .*entries"),
+        ("[]", "is not a table"),
+        ("[" * 100_000, "is not a table .*RecursionError"),
+        ('{"entries": ["x"]}', "is not a table"),
+        ("9" * 5000, "is not a table .*Exceeds the limit"),
         ('{"entries": [{"op": "dgrad"}]}', "is not a table"),
         (None, "op='product', precision='bf16'; expected one of dgrad, fprop, wgrad"),
     ],
