@@ -20,6 +20,7 @@ from gan.preparation.archives import open_collection
 from gan.preparation.encodings import (
     HEAD_BYTES,
     byte_order_mark,
+    escapes_to_japanese,
     foreign_format,
     guess_encoding,
     utf16_without_mark,
@@ -60,9 +61,12 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
                 + (f"; passed over: {others}" if others else "")
             )
         texts = [Text(name, functools.partial(read_utf8, path / name)) for name in names]
-    elif path.exists():
+    elif path.is_file():
         # Not by its name, which may change where the text does not.
         texts = [Text("text", functools.partial(read_utf8, path))]
+    elif path.exists():
+        # A pipe would be waited for, and could not be read twice.
+        raise DataError(f"data.path {shown(path)} is neither a file nor a folder: expected one")
     else:
         raise DataError(
             f"data.path {shown(path)} does not exist: expected a text file, or a folder"
@@ -114,10 +118,12 @@ def read_utf8(path: Path) -> Iterator[str]:
 def _check_format(head: bytes, path: Path, packed: bool) -> None:
     """Raise DataError if what begins with `head` says itself that it is something else."""
     found = "unpacks to" if packed else "is"
-    marked = byte_order_mark(head)
+    marked, by = byte_order_mark(head), "byte order mark"
+    if not marked and escapes_to_japanese(head):
+        marked, by = "ISO-2022-JP", "escapes"
     if marked:
         raise DataError(
-            f"{shown(path)} {found} {marked}, by its byte order mark: expected UTF-8; to convert "
+            f"{shown(path)} {found} {marked}, by its {by}: expected UTF-8; to convert "
             f"it: {_conversion(marked, path, packed)}"
         )
     foreign = foreign_format(head)
