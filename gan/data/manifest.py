@@ -270,8 +270,8 @@ def _checked(path: Path, values: dict[str, Any]) -> Manifest:
     expected, _ = manifest.stored
     if manifest.dtype != expected:
         raise DataError(
-            f"{shown(path)} has {manifest.kind} of dtype {manifest.dtype}: expected "
-            f"{expected}; run prepare again"
+            f"{shown(path)} has {manifest.kind} of dtype {manifest.dtype}: expected {expected}; "
+            "run prepare again"
         )
     if set(manifest.splits) != set(SPLITS):
         raise DataError(

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -188,20 +188,11 @@ def _judge(description: dict[str, Any], tensors: dict[str, Tensor]) -> TextJudge
 
 
 def _ngrams(tensors: dict[str, Tensor], n: int, size: int) -> Ngrams:
-    if codes_are_numbers(size, n):
-        codes = tensor_of(tensors, f"codes.{n}", torch.int64, 1).numpy()
-        inside = not len(codes) or (codes[0] >= 0 and codes[-1] < size**n)
-    else:
-        as_bytes = tensor_of(tensors, f"codes.{n}", torch.uint8, 2)
-        if as_bytes.shape[1] != 2 * n:
-            raise ValueError(f"{n}-grams are {as_bytes.shape[1]} bytes, expected {2 * n}")
-        codes = _as_codes(as_bytes)
-        inside = not len(codes) or int(as_bytes.numpy().view(">u2").max()) < size
+    codes = _codes(tensors, n, size)
     counts = tensor_of(tensors, f"counts.{n}", torch.int64, 1).numpy()
     if len(codes) != len(counts):
         raise ValueError(f"there are {len(codes)} {n}-grams, but {len(counts)} counts of them")
-    if not (inside and (codes[:-1] < codes[1:]).all()):
-        raise ValueError(f"the codes of {n}-grams do not rise within those of {size} symbols")
+    _check_codes(codes, n, size)
     if len(counts) and not (counts.min() >= 1 and counts.max() < MOST_COUNTED):
         raise ValueError(f"the counts of {n}-grams are not 1 to {MOST_COUNTED}")
     return Ngrams(codes, counts)
@@ -234,11 +225,31 @@ def _codes_as_tensor(codes: Codes) -> Tensor:
     return torch.from_numpy(codes)
 
 
-def _as_codes(tensor: Tensor) -> Codes:
-    codes = tensor.numpy()
-    if codes.ndim == 2:
-        return np.ascontiguousarray(codes).view(f"S{codes.shape[1]}")[:, 0]
+def _codes(tensors: dict[str, Tensor], n: int, size: int) -> Codes:
+    """What `_codes_as_tensor` made of the codes of n-grams in an alphabet of `size`."""
+    name = f"codes.{n}"
+    if codes_are_numbers(size, n):
+        return cast(Codes, tensor_of(tensors, name, torch.int64, 1).numpy())
+    rows = np.ascontiguousarray(tensor_of(tensors, name, torch.uint8, 2).numpy())
+    if rows.shape[1] != 2 * n:
+        raise ValueError(f"{name} has {rows.shape[1]} bytes a code: expected {2 * n}")
+    codes: Codes = rows.view(f"S{2 * n}")[:, 0]
     return codes
+
+
+def _check_codes(codes: Codes, n: int, size: int) -> None:
+    """Raise ValueError unless the codes of n-grams rise and are such of `size` symbols."""
+    if not len(codes):
+        return
+    # Bytes and numbers both compare as their n-grams do.
+    rise = bool(np.all(np.greater(codes[1:], codes[:-1])))
+    if codes.dtype.kind == "S":
+        symbols = codes.view(">u2")
+        within = int(symbols.max()) < size
+    else:
+        within = int(codes[0]) >= 0 and int(codes[-1]) < size**n
+    if not (rise and within):
+        raise ValueError(f"the codes of {n}-grams do not rise from 0 to below {size}**{n}")
 
 
 def _as_tensor(words: frozenset[str]) -> Tensor:

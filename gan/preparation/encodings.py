@@ -61,6 +61,11 @@ def byte_order_mark(head: bytes) -> str | None:
     return next((name for mark, name in _MARKS if head.startswith(mark)), None)
 
 
+def escapes_to_japanese(head: bytes) -> bool:
+    """Whether there are escapes of ISO-2022-JP in `head`: all of it is ASCII, and so is UTF-8."""
+    return b"\x1b$B" in head or b"\x1b$@" in head
+
+
 def foreign_format(head: bytes) -> Foreign | None:
     """What a file beginning with `head` is, if that is known and not plain text."""
     # Words that a text may have in these places too are no proof: its header has NUL bytes as well.

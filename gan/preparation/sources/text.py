@@ -20,6 +20,7 @@ from gan.preparation.archives import open_collection
 from gan.preparation.encodings import (
     HEAD_BYTES,
     byte_order_mark,
+    escapes_to_japanese,
     foreign_format,
     guess_encoding,
     utf16_without_mark,
@@ -32,6 +33,7 @@ PIECE_BYTES = 1 << 20
 _SUFFIXES = (".txt", ".txt.gz")
 _GZIP = b"\x1f\x8b"  # no text begins so: the second byte is never the first of a character
 _BYTE_ORDER_MARK = "\ufeff"
+_COMMAND_CHARACTERS = 1000
 
 
 def open_source(config: DataConfig, workers: int = 0) -> Source:
@@ -59,9 +61,12 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
                 + (f"; passed over: {others}" if others else "")
             )
         texts = [Text(name, functools.partial(read_utf8, path / name)) for name in names]
-    elif path.exists():
+    elif path.is_file():
         # Not by its name, which may change where the text does not.
         texts = [Text("text", functools.partial(read_utf8, path))]
+    elif path.exists():
+        # A pipe would be waited for, and could not be read twice.
+        raise DataError(f"data.path {shown(path)} is neither a file nor a folder: expected one")
     else:
         raise DataError(
             f"data.path {shown(path)} does not exist: expected a text file, or a folder"
@@ -113,10 +118,12 @@ def read_utf8(path: Path) -> Iterator[str]:
 def _check_format(head: bytes, path: Path, packed: bool) -> None:
     """Raise DataError if what begins with `head` says itself that it is something else."""
     found = "unpacks to" if packed else "is"
-    marked = byte_order_mark(head)
+    marked, by = byte_order_mark(head), "byte order mark"
+    if not marked and escapes_to_japanese(head):
+        marked, by = "ISO-2022-JP", "escapes"
     if marked:
         raise DataError(
-            f"{shown(path)} {found} {marked}, by its byte order mark: expected UTF-8; to convert "
+            f"{shown(path)} {found} {marked}, by its {by}: expected UTF-8; to convert "
             f"it: {_conversion(marked, path, packed)}"
         )
     foreign = foreign_format(head)
@@ -160,7 +167,9 @@ def _unpacked(packed: bool) -> str:
 def _conversion(encoding: str, path: Path, packed: bool) -> str:
     """A command line that makes UTF-8 of the file."""
     stem = path.name.removesuffix(".gz").removesuffix(".txt")
-    given, made = (shown(shlex.quote(each)) for each in (str(path), f"{stem}-utf8.txt"))
+    names = (str(path), f"{stem}-utf8.txt")
+    # Longer than names in messages are elsewhere: one wants to copy it.
+    given, made = (shown(shlex.quote(each), _COMMAND_CHARACTERS) for each in names)
     if packed:
         return f"gzip -dc {given} | iconv -f {encoding} -t UTF-8 > {made}"
     return f"iconv -f {encoding} -t UTF-8 {given} > {made}"

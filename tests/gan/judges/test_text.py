@@ -9,6 +9,7 @@ import torch
 from gan.config import DataConfig
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import DataError, StateError
+from gan.judges import text
 from gan.judges.images import load_judge
 from gan.judges.text import (
     FORMAT_VERSION,
@@ -204,3 +205,23 @@ def test_n_grams_that_no_number_holds_come_back(tmp_path: Path):
     assert judge.held_out[5].codes.tolist() == expected.codes.tolist()
     assert judge.divergences(texts[20:], 6)[5] == 0
     assert judge.divergences(texts[:20], 6)[5] == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (np.zeros((2, 12), np.uint8), r"codes of 6-grams do not rise from 0 to below 3000\*\*6"),
+        (np.full((2, 12), 255, np.uint8), "codes of 6-grams do not rise"),
+        (np.repeat(np.array([[0], [12]], np.uint8), 12, axis=1), "do not rise from 0 to below"),
+        (np.zeros((1, 12), np.uint8), "there are 1 6-grams, but 2 counts"),
+        (np.zeros((1, 10), np.uint8), "codes.6 has 10 bytes a code: expected 12"),
+        (np.arange(2), r"codes.6 is torch.int64 \[2\]: expected torch.uint8 in 2 dimensions"),
+    ],
+)
+def test_bytes_that_are_no_n_grams_are_refused(codes: np.ndarray, message: str):
+    good = np.zeros((2, 12), np.uint8)
+    good[1, 11] = 1
+    tensors = {"counts.6": torch.ones(2).long(), "codes.6": torch.from_numpy(good)}
+    assert text._ngrams(tensors, 6, 3000).codes.tolist() == [b"", b"\0" * 11 + b"\1"]
+    with pytest.raises(ValueError, match=message):
+        text._ngrams({**tensors, "codes.6": torch.from_numpy(codes)}, 6, 3000)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -130,6 +131,12 @@ def test_what_holds_no_text(tmp_path: Path) -> None:
             open_source(config(path))
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe is neither a file nor a folder: expected one"):
+        open_source(config(tmp_path / "pipe"))
+
+
 def test_a_damaged_gzip(tmp_path: Path) -> None:
     whole = gzip.compress(np.random.default_rng(0).integers(0, 128, 5000, np.uint8).tobytes())
     path = tmp_path / "a.gz"
@@ -204,6 +211,10 @@ def test_mostly_utf8_is_called_damaged(tmp_path: Path) -> None:
         (
             ("plain " * 9).encode("utf-16-be"),
             "has a NUL byte at byte offset 0: it seems to be UTF-16BE; to convert",
+        ),
+        (
+            JAPANESE.encode("iso2022_jp"),
+            "is ISO-2022-JP, by its escapes: .*iconv -f ISO-2022-JP -t UTF-8",
         ),
         (b"abc\0def", "has a NUL byte at byte offset 3: expected text in UTF-8"),
         (b"PK\x03\x04\x14\0", "is a zip archive, or a document .* unpack it"),
