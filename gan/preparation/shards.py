@@ -122,7 +122,9 @@ def _choices(group: str, pattern: str) -> list[str]:
 def _named(name: str, shard: str, split: str | None, ambiguous: bool) -> str:
     if ambiguous:
         folder, slash, last = name.rpartition("/")
-        name = f"{folder}{slash}{posixpath.basename(shard)}:{last}"
+        # Without dots: what comes before the first is what an image and its label share.
+        own = posixpath.basename(shard).replace(".", "_")
+        name = f"{folder}{slash}{own}:{last}"
     return name if split is None else f"{split}/{name}"
 
 
