@@ -165,8 +165,9 @@ def test_dvc_tracks_raw_data(finished: Workspace):
 def test_two_jobs_of_a_queue_at_once(finished: Workspace, tmp_path: Path):
     own = finished.copy(tmp_path / "w")
     before = own.digests()
-    for name, steps in (("shorter", 4), ("longer", 8)):
-        settings = ("-S", f"train.steps={steps}", "-S", "seed=1")
+    # Of one seed they would share a state, which one trainer at a time has.
+    for seed, (name, steps) in enumerate((("shorter", 4), ("longer", 8)), 1):
+        settings = ("-S", f"train.steps={steps}", "-S", f"seed={seed}")
         own.dvc("exp", "run", "--queue", "--name", name, *settings, "train")
     # DVC's own copy is what a job has: that of the moment when it was queued.
     next((own.folder / "data/raw/photos").rglob("*.png")).unlink()
