@@ -29,12 +29,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.fuzzing import own, sources
+from benchmarks.fuzzing import own, sets, sources
 from benchmarks.fuzzing.inputs import Files, Reader, changed, sound, write
 from benchmarks.fuzzing.limits import FAILURES, Limits, Outcome, outcomes
 from gan.files import write_bytes
 
-READERS = {reader.name: reader for reader in (*own.READERS, *sources.READERS)}
+READERS = {reader.name: reader for reader in (*own.READERS, *sources.READERS, *sets.READERS)}
 OUT = Path("benchmarks/results/cpu/fuzz.csv")
 COLUMNS = ("inputs", "accepted", "refused", *FAILURES)
 

@@ -19,7 +19,7 @@ from pipeline.paths import EVALUATION, PREPARED, REPORT, SAMPLES, SNAPSHOTS, TRA
 
 def main(config: Config) -> None:
     """Write `results/report` from the arrays of the other stages."""
-    for other in [*REPORT.rglob("*.png"), *REPORT.glob("*.csv")]:  # when DVC is not around
+    for other in REPORT.rglob("*.png"):  # of another run, when DVC is not around
         other.unlink()
     prepared, samples = open_prepared(PREPARED), read_samples(SAMPLES)
     draw, columns = figures.of_kind(samples.kind), config.train.sample_grid

@@ -10,11 +10,11 @@ import torch
 
 from gan.config import Config
 from gan.data import Prepared, open_prepared
-from gan.data.meaning import label_alphabet
+from gan.data.meaning import in_units, label_alphabet
 from gan.errors import DataError
 from gan.files import atomic_write
 from gan.generators import generate, load_generator, predict
-from gan.generators.lines import write_lines
+from gan.generators.lines import write_lines, write_table
 from gan.generators.samples_file import read_samples, write_samples
 from gan.generators.sampling import generate_between
 from gan.models.base import Generator
@@ -28,9 +28,10 @@ def main(config: Config) -> None:
     """Write `results/samples`: the samples, and some between pairs of latent vectors.
 
     Of a classifier the samples are what it gives for the test images. Texts are also in
-    `samples.txt`, to be read.
+    `samples.txt`, to be read, and points of a table in `samples.csv`, in its units.
     """
-    (SAMPLES / "samples.txt").unlink(missing_ok=True)  # of another run, when DVC is not around
+    for name in ("samples.txt", "samples.csv"):  # of another run, when DVC is not around
+        (SAMPLES / name).unlink(missing_ok=True)
     generator = load_generator(GENERATOR, pick_device(config.runtime.device))
     prepared = open_prepared(PREPARED)
     if generator.kind == "labels":
@@ -49,6 +50,10 @@ def main(config: Config) -> None:
     if isinstance(generator.alphabet, Characters):
         texts = _texts(generator.alphabet, sample.batch_size)
         write_lines(texts, SAMPLES / "samples.txt")
+    if prepared.manifest.columns is not None:
+        columns = prepared.manifest.columns
+        rows = in_units(read_samples(SAMPLES).array, columns)  # [N, D]
+        write_table(rows, [column.name for column in columns], SAMPLES / "samples.csv")
     start, end = generator.draw_latent(2 * sample.interpolations, rng).chunk(2)
     seed = stream_seed(config.seed, "symbols of interpolation")
     between = generate_between(generator, start, end, sample.interpolation_steps, seed)

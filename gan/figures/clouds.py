@@ -6,8 +6,6 @@ columns, at most six. As `gan.figures`; the points of a toy are drawn by `gan.fi
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,6 @@ from gan.data.meaning import columns_of, in_units
 from gan.data.prepared import Prepared
 from gan.errors import UserError, shown
 from gan.figures.canvas import COLOURS, colour, new_figure, plain, save_figure
-from gan.files import write_bytes
 from gan.training.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -47,15 +44,8 @@ def moment(snapshot: Snapshot, prepared: Prepared, path: Path) -> None:
 
 
 def grid(points: npt.NDArray[Any], prepared: Prepared, folder: Path) -> None:
-    """The first samples, as `grid.png`, and all of them in their own units, as `samples.csv`."""
+    """Samples, as `grid.png`."""
     _draw(prepared, {"samples": points}, folder / "grid.png")
-    columns = columns_of(prepared)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(column.name for column in columns)
-    for row in in_units(points, columns):
-        writer.writerow(f"{value:.9g}" for value in row)
-    write_bytes(folder / "samples.csv", text.getvalue().encode())
 
 
 def between(path: npt.NDArray[Any], prepared: Prepared, folder: Path) -> None:

@@ -285,7 +285,7 @@ def course(snapshots: Sequence[Snapshot], prepared: Prepared, folder: Path) -> N
 
 
 def grid(points: npt.NDArray[Any], prepared: Prepared, folder: Path, columns: int) -> None:
-    """The first samples; of a table all of them, in its units, as `samples.csv` too."""
+    """The first samples."""
     if prepared.manifest.toy is None:
         clouds.grid(points, prepared, folder)
     else:

@@ -7,8 +7,8 @@ splits, `{train,val}-{00..09}.tar`, are as folders of these splits.
 
 from __future__ import annotations
 
-import bisect
 import collections
+import functools
 import itertools
 import posixpath
 import re
@@ -48,32 +48,50 @@ def open_shards(folder: Path, pattern: str, open_one: Callable[[Path], Collectio
     shards = [open_one(folder / name) for name in names]
     splits = [split_of(posixpath.basename(name)) for name in names]
     divided = None not in splits and len(set(splits)) > 1
-    counted = collections.Counter(name for shard in shards for name in (*shard.names, *shard.aside))
-    joined: list[str] = []
-    aside: dict[str, bytes] = {}
+    counted = collections.Counter(
+        stem for shard in shards for stem in {_stem(each) for each in (*shard.names, *shard.aside)}
+    )
+
+    def told(each: str, name: str, split: str | None) -> str:
+        return _named(each, name, split if divided else None, counted[_stem(each)] > 1)
+
     passed_over: collections.Counter[str] = collections.Counter()
-    for name, split, shard in zip(names, splits, shards, strict=True):
-        folder_of_split = split if divided else None
-        joined += [_named(each, name, folder_of_split, counted[each] > 1) for each in shard.names]
-        for each, content in shard.aside.items():
-            if counted[each] > 1 and not each.endswith(CLASS_ENDING):
+    for shard in shards:
+        passed_over.update(shard.passed_over)
+        for each in shard.aside:
+            if counted[_stem(each)] > 1 and not each.endswith(CLASS_ENDING):
                 raise DataError(
                     f"data.shards {shown(pattern)}: several archives have labels in "
                     f"{shown(each)}: expected one, or a {CLASS_ENDING} file an image"
                 )
-            aside[_named(each, name, folder_of_split, counted[each] > 1)] = content
-        passed_over.update(shard.passed_over)
-    ends = list(itertools.accumulate(len(shard.names) for shard in shards))
+    rows = list(zip(names, splits, shards, strict=True))
+    return Collection(
+        [told(each, name, split) for name, split, shard in rows for each in shard.names],
+        functools.partial(_read, shards),
+        {
+            told(each, name, split): content
+            for name, split, shard in rows
+            for each, content in shard.aside.items()
+        },
+        by_ending(passed_over),
+    )
 
-    def read(places: Sequence[int]) -> Generator[Content, None, None]:
-        begun = done = 0
-        for shard, end in zip(shards, ends, strict=True):
-            upto = bisect.bisect_left(places, end, done)
-            if upto > done:
-                yield from shard.read([place - begun for place in places[done:upto]])
-            begun, done = end, upto
 
-    return Collection(joined, read, aside, by_ending(passed_over))
+def _read(shards: list[Collection], places: Sequence[int]) -> Generator[Content, None, None]:
+    start = at = 0
+    for shard in shards:
+        end = at
+        while end < len(places) and places[end] < start + len(shard.names):
+            end += 1
+        if end > at:
+            yield from shard.read([place - start for place in places[at:end]])
+        start, at = start + len(shard.names), end
+
+
+def _stem(name: str) -> str:
+    """What a file and the one with its label have in common."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.partition(".")[0]
 
 
 def expand(pattern: str) -> list[str]:

@@ -168,7 +168,6 @@ def test_the_checkout_itself_is_left_alone(checkout: Path, monkeypatch: pytest.M
         ("data/raw/nothing", "data.path data/raw/nothing does not exist: expected a folder"),
         ("data/raw/faces.zip/inside", "does not exist: expected a folder, an archive or a file"),
         ("n" * 300, "cannot be read: "),
-        ("a\0b", r"cannot be read: embedded null byte"),
         ("data/raw/\x1b[2J", r"data.path data/raw/\x1b[2J does not exist"),
     ],
 )

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from gan.config import Config, parse
+from gan.data import open_prepared
 from gan.errors import StateError
+from gan.generators.samples_file import read_samples
 from pipeline import evaluate, paths, prepare
 from tests.pipeline.stages import run
 
@@ -51,8 +53,15 @@ def test_every_stage_runs_on_a_table_and_twice_to_the_same_bytes(dimensions: int
     assert metrics["wasserstein_1"]["value"] > metrics["wasserstein_1"]["floor"]
     assert "theory" not in json.loads(paths.TRAIN_METRICS.read_text())
     assert json.loads(paths.JUDGE_METRICS.read_text())["kind"] == "held_out"
-    with (paths.REPORT / "samples.csv").open(newline="") as file:
-        assert next(csv.reader(file)) == list("abc"[:dimensions])
+    with (paths.SAMPLES / "samples.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == list("abc"[:dimensions])
+    columns = open_prepared(paths.PREPARED).manifest.columns
+    assert columns is not None
+    samples = read_samples(paths.SAMPLES).array
+    for at, column in enumerate(columns):
+        expected = samples[:, at] * column.deviation + column.mean
+        assert np.allclose([float(row[at]) for row in rows], expected, rtol=1e-7)
     assert run(configure(dimensions)) == outs
 
 

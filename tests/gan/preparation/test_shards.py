@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import io
 import tarfile
 from pathlib import Path
@@ -14,8 +15,11 @@ from PIL import Image
 from gan.config import DataConfig, parse
 from gan.data.prepared import Prepared, open_prepared
 from gan.errors import ConfigError, DataError
+from gan.preparation.archives import open_collection
+from gan.preparation.label_files import is_label_file
+from gan.preparation.listing import Wanted
 from gan.preparation.prepare import prepare
-from gan.preparation.shards import MAX_SHARDS, expand
+from gan.preparation.shards import MAX_SHARDS, expand, open_shards
 
 
 def png(level: int) -> bytes:
@@ -115,6 +119,24 @@ def test_names_that_several_shards_have(tmp_path: Path) -> None:
     assert opened.label_names == []
 
 
+def test_labels_beside_the_images_of_each_shard(tmp_path: Path) -> None:
+    for shard in range(2):
+        files = {f"{place:03d}.png": 50 * shard + place for place in range(20)}
+        with tarfile.open(tmp_path / f"{shard}.tar", "w") as archive:
+            for name, level in files.items():
+                for own, content in (
+                    (name, png(level)),
+                    (name.replace(".png", ".cls"), str(level % 3).encode()),
+                ):
+                    info = tarfile.TarInfo(own)
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+    opened = run(tmp_path, "{0..1}.tar")
+    assert opened.label_names == ["0", "1", "2"]
+    for split in ("train", "test"):
+        assert opened.labels(split).tolist() == [level % 3 for level in levels(opened, split)]
+
+
 def test_shards_of_splits(tmp_path: Path) -> None:
     for number, name in enumerate(("train-0", "train-1", "val-0", "val-1")):
         tar(tmp_path / f"{name}.tar", {f"{label}/0.png": 10 * number + place
@@ -141,3 +163,15 @@ def test_a_pattern_as_a_path_is_told_where_it_belongs() -> None:
         parse(DataConfig, {"name": "images", "path": "/data/set/{000..999}.tar"}, "params.yaml")
     with pytest.raises(ConfigError, match=r"data\.shards is a\.tar, but data\.name is idx"):
         parse(DataConfig, {"name": "idx", "shards": "a.tar"}, "params.yaml")
+
+
+def test_labels_for_all_in_several_archives_are_refused(tmp_path: Path) -> None:
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"{shard}.tar", "w") as archive:
+            for name in (f"{shard}.png", "dataset.json"):
+                info = tarfile.TarInfo(name)
+                info.size = 2
+                archive.addfile(info, io.BytesIO(b"{}"))
+    wanted = Wanted(frozenset({".png"}), is_label_file(""))
+    with pytest.raises(DataError, match=r"several archives have labels in dataset\.json"):
+        open_shards(tmp_path, "{0,1}.tar", functools.partial(open_collection, wanted=wanted))
