@@ -6,8 +6,8 @@ Works on copies of the checkout in a temporary folder. One copy runs without int
 of the others `dvc repro` or, every other time, `dvc exp run` is killed together with all its
 children, in this order: in the stages code, prepare, judge and train, twice while the game is
 played, twice between the end of training and DVC's commit of what came out, in sample, evaluate and
-report, each at a random moment of the time that this took in the first copy. Where DVC's own files
-were left half-written, `pipeline.mend` mends them, as `make` does. In the end it runs without
+report, each at a random moment of the time that this took in the first copy. What a kill left
+in the way of DVC, `pipeline.mend` mends, as `make` does. In the end it runs without
 interruption, and every out of every stage must have the digest that it has in the first copy.
 """
 
@@ -317,8 +317,9 @@ def _row(
         "place": place,
         "seconds": round(delay, 2),
         "killed": int(killed),
-        "half_written": " ".join(
-            Path(line.partition(" ")[0]).name for line in mended if "half-written" in line
+        # What DVC would have failed over; names of processes that are gone are no such thing.
+        "mended": " ".join(
+            Path(line.partition(" ")[0]).name for line in mended if "named processes" not in line
         ),
         "resumed": int("(resumed at" in said),
         "published_again": int("are in its state" in said),
@@ -334,7 +335,7 @@ def summary(rows: Sequence[TableRow]) -> list[TableRow]:
             "killed": sum(row["killed"] for row in here),
             "resumed": sum(row["resumed"] for row in here),
             "published_again": sum(row["published_again"] for row in here),
-            "half_written": sum(bool(row["half_written"]) for row in here),
+            "mended": sum(bool(row["mended"]) for row in here),
             "other_outs": sum(row["other_outs"] > 0 for row in here),
         }
         for place in (*dict.fromkeys(PLACES), "to the end")

@@ -1,6 +1,6 @@
 """What a kill or a full disk left half-written of DVC is mended: `python -m pipeline.mend`.
 
-DVC writes two files in place, and fails on every later command where one of them is cut off:
+DVC fails on every later command where one of these was left behind:
 
 - `.dvc/tmp/rwlock`, which of its processes use which files. It is removed, also where it only
   names processes that are long gone: their numbers may belong to others by now, a few hours or a
@@ -8,8 +8,10 @@ DVC writes two files in place, and fails on every later command where one of the
 - `dvc.lock`. It is set aside as `.dvc/tmp/dvc.lock.damaged`; DVC writes it anew from its cache of
   runs, without running a stage again. One with the marks of a merge is left to people.
 
-Nothing is touched while another process of DVC, or a stage, is at work here. `make` runs this
-before `dvc repro`, and so does `python -m pipeline.preset`.
+- `.git/index.lock`, which `dvc exp run` makes. It is removed.
+
+Nothing is touched while another process of DVC or Git, or a stage, is at work here. `make` runs
+this before `dvc repro`, and so does `python -m pipeline.preset`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,6 +33,7 @@ from pipeline.params import BAD_INPUT
 LOCK_FILE = Path("dvc.lock")
 TMP = Path(".dvc/tmp")
 MERGE_MARK = b"<<<<<<<"
+INDEX_SECONDS = 2.0  # longer than anyone who is alive keeps Git's index
 
 
 def mend(root: Path = Path()) -> list[str]:
@@ -44,22 +48,27 @@ def mend(root: Path = Path()) -> list[str]:
     """
     rwlock, lock_file = root / TMP / "rwlock", root / LOCK_FILE
     damaged, stale = _rwlock_damaged(rwlock), _rwlock_in_use(rwlock)
-    lost = _lock_file_damaged(lock_file)
-    if not (damaged or stale or lost):
+    lost, index = _lock_file_damaged(lock_file), _index_left_locked(root)
+    if not (damaged or stale or lost or index):
         return []
     others = _at_work(root)
     if others:
-        if not (damaged or lost):
+        if not (damaged or lost or index):
             return []  # in use, as it says
         what = " and ".join(
-            str(path) for path, found in ((rwlock, damaged), (lock_file, lost)) if found
+            str(path)
+            for path, found in ((rwlock, damaged), (lock_file, lost), (index, index))
+            if found
         )
         raise StateError(
-            f"{what} cannot be read by DVC, and is not mended while another process works here: "
+            f"{what} is in the way of DVC, and is not mended while another process works here: "
             f"{'; '.join(others)}. Once it is done, run python -m pipeline.mend"
         )
     done = []
     with _alone(root), _refusals(root):
+        if index:
+            index.unlink(missing_ok=True)
+            done.append(f"{index} was left by a process that is gone: removed")
         if damaged or stale:
             rwlock.unlink(missing_ok=True)
             why = "was half-written" if damaged else "named processes that are gone"
@@ -112,6 +121,22 @@ def _lock_file_damaged(path: Path) -> bool:
     return False
 
 
+def _index_left_locked(root: Path) -> Path | None:
+    """The lock on Git's index, when it stays; None when there is none."""
+    folder = root / ".git"
+    link = _read(folder)  # of a work tree, it is a file that names the folder
+    if link is not None:
+        folder = root / os.fsdecode(link).removeprefix("gitdir:").strip()
+    lock = folder / "index.lock"
+    with reading(lock, "a lock of Git", StateError):
+        try:
+            before = lock.stat()
+            time.sleep(min(INDEX_SECONDS, max(0.0, before.st_mtime + INDEX_SECONDS - time.time())))
+            return lock if lock.stat().st_ino == before.st_ino else None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
 def _read(path: Path) -> bytes | None:
     """What is in the file, None when there is none."""
     with reading(path, "a file of DVC", StateError):
@@ -119,7 +144,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _at_work(root: Path) -> list[str]:
-    """The processes of DVC and of stages in the checkout at `root`, but this one's own."""
+    """The processes of DVC, of Git and of stages in the checkout at `root`, but this one's own."""
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     place = root.resolve()
     found = []
@@ -134,10 +159,13 @@ def _at_work(root: Path) -> list[str]:
 
 
 def _is_ours(words: Sequence[str]) -> bool:
-    """Whether a command line is one of DVC or of a stage of the pipeline."""
+    """Whether a command line is one of DVC, of Git or of a stage of the pipeline."""
     names = {Path(word).name for word in words[:3]}  # an interpreter, `-m` or a script, its name
     dvc = bool({"dvc", "dvc.exe"} & names) and "daemon" not in words
-    return dvc or any(word.startswith("pipeline.") for word in words[:3] if "-m" in words[:2])
+    git = bool(words) and Path(words[0]).name in ("git", "git.exe")
+    return (
+        dvc or git or any(word.startswith("pipeline.") for word in words[:3] if "-m" in words[:2])
+    )
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def test_kills_are_counted_by_place():
         "place": "train",
         "seconds": 0.12,
         "killed": 1,
-        "half_written": "rwlock dvc.lock",
+        "mended": "rwlock dvc.lock",
         "resumed": 1,
         "published_again": 0,
         "other_outs": 0,
@@ -60,7 +60,7 @@ def test_kills_are_counted_by_place():
             "killed": 1,
             "resumed": 0,
             "published_again": 0,
-            "half_written": 0,
+            "mended": 0,
             "other_outs": 0,
         },
         {
@@ -69,7 +69,7 @@ def test_kills_are_counted_by_place():
             "killed": 1,
             "resumed": 1,
             "published_again": 1,
-            "half_written": 1,
+            "mended": 1,
             "other_outs": 1,
         },
     ]

@@ -109,6 +109,36 @@ def test_a_merge_is_left_to_people():
     assert LOCK.read_bytes() == raw
 
 
+@pytest.mark.parametrize("work_tree", [False, True])
+def test_the_lock_on_gits_index_that_stays_is_removed(tmp_path: Path, work_tree: bool):
+    folder = tmp_path / ("elsewhere" if work_tree else ".git")
+    folder.mkdir()
+    if work_tree:
+        Path(".git").write_text(f"gitdir: {folder}\n")
+    lock = folder / "index.lock"
+    lock.touch()
+    os.utime(lock, (1, 1))
+    (done,) = mend()
+    assert done.endswith("index.lock was left by a process that is gone: removed")
+    assert os.listdir(folder) == []
+    assert mend() == []
+
+
+def test_a_lock_on_gits_index_that_goes_by_itself_is_left(monkeypatch: pytest.MonkeyPatch):
+    Path(".git").mkdir()
+    lock = Path(".git/index.lock")
+    lock.touch()
+    waited = []
+
+    def meanwhile(seconds: float) -> None:
+        waited.append(seconds)
+        lock.unlink()
+
+    monkeypatch.setattr("time.sleep", meanwhile)
+    assert mend() == []
+    assert 0 < waited[0] <= module.INDEX_SECONDS
+
+
 @pytest.mark.parametrize("damaged", [RWLOCK, LOCK])
 def test_nothing_is_mended_while_another_process_works_here(
     damaged: Path, dvc_at_work: int, capsys: pytest.CaptureFixture[str]
@@ -116,7 +146,7 @@ def test_nothing_is_mended_while_another_process_works_here(
     damaged.write_bytes(b"")
     assert module.main() == 2
     said = capsys.readouterr().err
-    assert f"{damaged} cannot be read by DVC, and is not mended while" in said
+    assert f"{damaged} is in the way of DVC, and is not mended while" in said
     assert f"process {dvc_at_work} (" in said
     assert "run python -m pipeline.mend" in said
     assert damaged.read_bytes() == b""
@@ -156,6 +186,7 @@ def test_a_lock_that_someone_holds_is_respected(name: str):
         (["/venv/bin/python", "/venv/bin/dvc", "repro"], True),
         (["python", "-m", "dvc", "exp", "run"], True),
         (["dvc", "status"], True),
+        (["/usr/bin/git", "add", "x"], True),
         (["python", "-m", "pipeline.train"], True),
         (["python", "-m", "dvc", "daemon", "-q", "updater"], False),
         (["python", "-m", "pytest", "tests/pipeline"], False),
