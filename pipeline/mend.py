@@ -27,8 +27,8 @@ from pathlib import Path
 import psutil
 from ruamel.yaml import YAML
 
-from gan.errors import StateError, UserError, reading, shown
-from pipeline.params import BAD_INPUT
+from gan.command import run
+from gan.errors import StateError, reading, shown
 
 LOCK_FILE = Path("dvc.lock")
 TMP = Path(".dvc/tmp")
@@ -197,13 +197,12 @@ def _refusals(root: Path) -> Iterator[None]:
 
 def main() -> int:
     """Entry point. Returns the exit status."""
-    try:
-        for line in mend():
-            print(f"mended: {line}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    return 0
+    return run(_main)
+
+
+def _main() -> None:
+    for line in mend():
+        print(f"mended: {line}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from gan.generators.lines import write_lines, write_table
 from gan.generators.samples_file import read_samples, write_samples
 from gan.generators.sampling import generate_between
 from gan.models.base import Generator
+from gan.pixels import Points
 from gan.runtime import pick_device, stream_seed
 from gan.symbols import Characters
 from pipeline.params import run_stage
@@ -52,7 +54,7 @@ def main(config: Config) -> None:
         write_lines(texts, SAMPLES / "samples.txt")
     if prepared.manifest.columns is not None:
         columns = prepared.manifest.columns
-        rows = in_units(read_samples(SAMPLES).array, columns)  # [N, D]
+        rows = in_units(cast(Points, read_samples(SAMPLES).array), columns)  # [N, D]
         write_table(rows, [column.name for column in columns], SAMPLES / "samples.csv")
     start, end = generator.draw_latent(2 * sample.interpolations, rng).chunk(2)
     seed = stream_seed(config.seed, "symbols of interpolation")

@@ -58,7 +58,7 @@ def test_every_stage_runs_on_a_table_and_twice_to_the_same_bytes(dimensions: int
     assert header == list("abc"[:dimensions])
     columns = open_prepared(paths.PREPARED).manifest.columns
     assert columns is not None
-    samples = read_samples(paths.SAMPLES).array
+    samples = read_samples(paths.SAMPLES).array.astype(np.float64)
     for at, column in enumerate(columns):
         expected = samples[:, at] * column.deviation + column.mean
         assert np.allclose([float(row[at]) for row in rows], expected, rtol=1e-7)
