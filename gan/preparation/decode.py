@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from gan.errors import DataError, UserError, shown
-from gan.preparation import formats
+from gan.preparation import formats, png
 from gan.preparation.fit import DoesNotFitError, Fit, fit_image
 from gan.preparation.listing import Content, UnreadableError, load
 
@@ -29,9 +29,6 @@ _BLOCK_PIXELS = 1 << 20
 _JPEG = b"\xff\xd8\xff"
 # Of a TIFF: what 0 stands for.
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
-_PNG = b"\x89PNG\r\n\x1a\n"
-# Parts of a PNG that say nothing of its pixels here: texts, and profiles, which are not applied.
-_PNG_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
 
 
 class Form(NamedTuple):
@@ -96,9 +93,9 @@ def decode(content: bytes, form: Form) -> npt.NDArray[np.uint8]:
             raise
         except ValueError:
             # Pillow refuses a PNG for a long text or profile in it, whatever its pixels.
-            if not content.startswith(_PNG):
+            if not content.startswith(png.SIGNATURE):
                 raise
-            fitted = np.asarray(_fitted(_without_texts(content), form))
+            fitted = np.asarray(_fitted(png.without_texts(content), form))
     except (MemoryError, UnreadableError, DoesNotFitError):
         raise
     except UnidentifiedImageError:
@@ -115,6 +112,9 @@ def _fitted(content: bytes, form: Form) -> Image.Image:
         whole = image.size
         _draft(image, form)
         _check_decoded(image, whole, form)
+        image.load()
+        if image.format == "PNG" and _may_lack_rows(image) and png.lacks_rows(content):
+            raise UnreadableError("image file is truncated: its data end before its last row")
         upright = _turn(image)
         plain = _to_mode(upright, "L" if form.channels == 1 else "RGB")
     return fit_image(plain, form.size, form.fit)
@@ -151,18 +151,6 @@ def _unknown(content: bytes) -> str:
     return f"is not a {formats.NAMES} image"
 
 
-def _without_texts(png: bytes) -> bytes:
-    """A PNG without its texts and profile."""
-    kept, start = [_PNG], len(_PNG)
-    while start < len(png):
-        length = int.from_bytes(png[start : start + 4], "big")
-        end = start + 12 + length
-        if png[start + 4 : start + 8] not in _PNG_TEXTS:
-            kept.append(png[start:end])
-        start = end
-    return b"".join(kept)
-
-
 def _draft(image: Image.Image, form: Form) -> None:
     """Let libjpeg leave out what is not needed: colours, and frequencies far beyond the size."""
     if image.format == "JPEG":
@@ -182,6 +170,12 @@ def _check_decoded(image: Image.Image, whole: tuple[int, int], form: Form) -> No
     often = 1 if "progressive" in image.info else _WHOLE_JPEG
     if whole[0] * whole[1] > often * limit:
         raise UnreadableError(f"{found}, more than can be decoded within data.max_pixels {limit}")
+
+
+def _may_lack_rows(image: Image.Image) -> bool:
+    """Whether the last row is black, or interlaced: then it may be that Pillow was given none."""
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    return bool(image.info.get("interlace")) or not any(last.tobytes())
 
 
 def _turn(image: Image.Image) -> Image.Image:
