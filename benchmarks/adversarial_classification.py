@@ -20,7 +20,6 @@ under `--work`. Beside it there will be a table of means over seeds, as Markdown
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -37,6 +36,7 @@ from benchmarks.comparison import (
     complete,
     identity,
     markdown,
+    pair,
     play,
     prepared_data,
     run_command,
@@ -121,7 +121,7 @@ def configure(method: str, data: str, pairs: Sequence[str], steps: int | None, s
     """
     if steps is None:
         steps = preset.load(PRESET)["params"]["train"]["steps"]
-    own = [f"{key}={json.dumps(value)}" for key, value in methods()[method].items()]
+    own = [pair(key, value) for key, value in methods()[method].items()]
     # Nobody looks at grids: where they would be drawn, the bar moves.
     fixed = [f"train.steps={steps}", f"train.sample_every={max(1, steps // BAR_UPDATES)}"]
     values = preset.resolve([PRESET, data], [*fixed, "train.sample_grid=1", *own, *pairs])

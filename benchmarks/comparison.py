@@ -62,6 +62,11 @@ def command_line(prog: str, about: str, *, steps: str, work: Path) -> argparse.A
     return parser
 
 
+def pair(key: str, value: object) -> str:
+    """`key=value` as the command line takes it: texts as they are, all else as YAML."""
+    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+
+
 def run_command(
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None,
@@ -75,7 +80,7 @@ def run_command(
             if value is not None and value < 1:
                 raise ConfigError(f"--{name} is {value}, expected at least 1")
         if options.path is not None:
-            options.pairs.append(f"data.path={json.dumps(options.path)}")
+            options.pairs.append(pair("data.path", options.path))
         compare(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

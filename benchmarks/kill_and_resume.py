@@ -254,6 +254,7 @@ SMALL = (
 # Where a run is killed, one after the other: a stage, or of train the time from its first
 # checkpoint on, and the window before DVC commits what came out.
 PLAYING, WINDOW = "playing", "before commit"
+# Not `source`, which runs once in a copy, before `code` or after.
 PLACES = (
     "code", "prepare", "judge", "train", PLAYING, PLAYING, WINDOW, WINDOW,
     "sample", "evaluate", "report",

@@ -7,6 +7,7 @@ that grow with the square of a header's length.
 
 from __future__ import annotations
 
+import sys
 import tarfile
 from collections.abc import Iterator
 from typing import IO, NamedTuple
@@ -83,6 +84,8 @@ def members(file: IO[bytes]) -> Iterator[Member]:
         yield Member(name, offset, size, is_folder, refusal)
         if not is_folder:
             offset += -(-size // _BLOCK) * _BLOCK
+            if offset > sys.maxsize:
+                raise TarError(f"a header says a size of {size}")
 
 
 class _Names:

@@ -18,7 +18,9 @@ from benchmarks.kill_and_resume import (
 
 def test_every_stage_is_a_place_in_the_order_in_which_they_run():
     file = Path(__file__).parents[2] / "dvc.yaml"
-    assert list(STAGES) == list(YAML(typ="safe").load(file.read_text())["stages"])
+    stages = list(YAML(typ="safe").load(file.read_text())["stages"])
+    stages.remove("source")
+    assert list(STAGES) == stages
     assert PLACES.index(WINDOW) > PLACES.index(PLAYING) > PLACES.index("train")
     assert PLACES.index("sample") > PLACES.index(WINDOW)
 
