@@ -19,12 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gan.errors import DataError, shown
+from gan.preparation.named_splits import WORDS
 from gan.preparation.split import in_test
-
-# Names of folders, in lower case, by what they say of the images within.
-TRAIN = frozenset({"train", "training"})
-TEST = frozenset({"test", "testing"})
-VALIDATION = frozenset({"val", "valid", "validation"})
 
 _log = logging.getLogger(__name__)
 
@@ -126,8 +122,8 @@ def _split_folders(
     """The folders of training and test images, and one that is neither, if that is the division."""
     level = {_part(name, depth) for name in names}
     train, test, validation = (
-        sorted(each for each in level if each is not None and each.lower() in meaning)
-        for meaning in (TRAIN, TEST, VALIDATION)
+        sorted(each for each in level if each is not None and WORDS.get(each.lower()) == split)
+        for split in ("train", "test", "val")
     )
     if not train or not (test or validation):
         return None
