@@ -53,13 +53,14 @@ def parse(section: type[SectionType], values: Mapping[str, Any], source: str) ->
 def _describe(error: ValidationError, section: type[Section], source: str) -> str:
     errors = error.errors(include_url=False)
     lines = [f"{source}: {len(errors)} error{'s' if len(errors) > 1 else ''}"]
-    lines += [f"  {_line(each, section)}" for each in errors[:MOST_ERRORS]]
+    told = set[tuple[int | str, ...]]()  # sections whose keys the message has already
+    lines += [f"  {_line(each, section, told)}" for each in errors[:MOST_ERRORS]]
     if len(errors) > MOST_ERRORS:
         lines.append(f"  … and {len(errors) - MOST_ERRORS} more")
     return "\n".join(lines)
 
 
-def _line(error: ErrorDetails, section: type[Section]) -> str:
+def _line(error: ErrorDetails, section: type[Section], told: set[tuple[int | str, ...]]) -> str:
     if error["type"] == "value_error":
         # Rules across keys name their keys themselves.
         return error["msg"].removeprefix("Value error, ")
@@ -67,6 +68,9 @@ def _line(error: ErrorDetails, section: type[Section]) -> str:
     if error["type"] == "invalid_key":  # of a mapping: its location ends with the key, as text
         return f"{_name(location)}: the key is no text; expected a name"
     if error["type"] == "extra_forbidden":
+        if location[:-1] in told:
+            return f"{_name(location)}: unknown key, too"
+        told.add(location[:-1])
         known = ", ".join(_fields_at(section, location[:-1]))
         return f"{_name(location)}: unknown key; expected one of: {known}"
     expected = error["msg"].removeprefix("Input should be ") + _HINTS.get(error["type"], "")

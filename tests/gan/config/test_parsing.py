@@ -111,3 +111,14 @@ def test_rules_across_keys_are_reported_beside_plain_errors():
     with pytest.raises(ConfigError) as caught:
         parse(Config, values, "params.yaml")
     assert "2 errors" in str(caught.value)
+
+
+def test_the_keys_of_a_section_are_told_once():
+    values = {"train": {f"k{number}": 0 for number in range(40)}, "trian": {}}
+    with pytest.raises(ConfigError) as caught:
+        parse(Config, values, "here")
+    message = str(caught.value)
+    assert "train.k0: unknown key; expected one of: steps, batch_size" in message
+    assert "train.k1: unknown key, too" in message
+    assert message.count("expected one of: steps") == 1
+    assert len(message) < 2000
