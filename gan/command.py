@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
-from gan.errors import TrainingError, UserError, shown
+from gan.errors import TrainingError, UserError, is_lack_of_memory, shown
 
 # What a program exits with: the input is bad; the work failed; someone stopped it (128 + SIGINT).
 BAD_INPUT, FAILED, STOPPED = 2, 1, 130
@@ -83,7 +83,7 @@ def _said(error: BaseException) -> int:
             "`make setup`, and this in the environment it makes",
             BAD_INPUT,
         )
-    if _is_lack_of_memory(error):
+    if is_lack_of_memory(error):
         return _say(
             f"there is not enough memory: {shown(error) or type(error).__name__}; smaller batches, "
             "examples or networks need less",
@@ -116,16 +116,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _is_ours(module: str | None) -> bool:
     return module is None or module.partition(".")[0] in ("gan", "kernels", "pipeline")
-
-
-def _is_lack_of_memory(error: BaseException) -> bool:
-    # PyTorch's own are a RuntimeError for the CPU and one of these for a GPU; it may not be there.
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "not enough memory" in str(error))
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-    )
 
 
 def _print_anything() -> None:

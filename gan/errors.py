@@ -59,6 +59,21 @@ def _shortened(text: str, limit: int) -> str:
     return f"{text[:head]}…{text[len(text) - (limit - head - 1) :]}"
 
 
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory, of the machine or of a GPU.
+
+    PyTorch's own are a RuntimeError for the CPU and an OutOfMemoryError for a GPU.
+    """
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (
+            isinstance(error, RuntimeError)
+            and ("not enough memory" in str(error) or "allocate memory" in str(error))
+        )
+    )
+
+
 @contextlib.contextmanager
 def reading(path: object, expected: str, kind: type[UserError] = DataError) -> Iterator[None]:
     """The border around a library that reads `path`: whatever it raises becomes a `UserError`.
@@ -79,12 +94,13 @@ def reading(path: object, expected: str, kind: type[UserError] = DataError) -> I
         yield
     except UserError:
         raise
-    except MemoryError as error:
-        raise kind(f"cannot read {shown(path)}: there is not enough memory for it") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise kind(f"cannot read {shown(path)}: {shown(reason)}") from error
     except Exception as error:
+        if is_lack_of_memory(error):
+            raise kind(f"cannot read {shown(path)}: there is not enough memory for it") from error
+        # Without a number it is a library that says so, of damage for example.
+        if isinstance(error, OSError) and error.errno is not None:
+            reason = error.strerror or error
+            raise kind(f"cannot read {shown(path)}: {shown(reason)}") from error
         found = shown(str(error)) or "no reason is given"
         raise kind(
             f"{shown(path)} is damaged or foreign, expected {expected}: "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from gan.command import begin, run
+from gan.command import begin
 
 if __name__ == "__main__":
     begin()
     from gan.training.states import main
 
-    sys.exit(run(main))
+    sys.exit(main())

@@ -162,7 +162,12 @@ def _is_ours(words: Sequence[str]) -> bool:
     """Whether a command line is one of DVC, of Git or of a stage of the pipeline."""
     names = {Path(word).name for word in words[:3]}  # an interpreter, `-m` or a script, its name
     dvc = bool({"dvc", "dvc.exe"} & names) and "daemon" not in words
-    git = bool(words) and Path(words[0]).name in ("git", "git.exe")
+    # A daemon of either never ends, and holds none of these files.
+    git = (
+        bool(words)
+        and Path(words[0]).name in ("git", "git.exe")
+        and not any("daemon" in word for word in words)
+    )
     return (
         dvc or git or any(word.startswith("pipeline.") for word in words[:3] if "-m" in words[:2])
     )

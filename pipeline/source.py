@@ -71,10 +71,13 @@ def _link_beside(path: Path, checkout: Path, place: Path) -> None:
     """A path with `..` leads from a copy to where DVC has other copies, and files of its own."""
     origin, scratch = (checkout / path).resolve(), checkout / SCRATCH
     free = scratch in place.parents
-    if free and place.is_symlink():
-        place.unlink()  # of a run before; this one may see other data under the name
-    if free and not os.path.lexists(place):
-        place.symlink_to(origin)
+    if free and (place.is_symlink() or not os.path.lexists(place)):
+        # One of a run before may lead elsewhere. In one step: jobs of DVC's queue share the link.
+        if not (place.is_symlink() and place.readlink() == origin):
+            new = place.with_name(f".{place.name}.{os.getpid()}")
+            new.unlink(missing_ok=True)
+            new.symlink_to(origin)
+            new.replace(place)
     elif not place.exists() or not place.samefile(origin):
         raise DataError(
             f"data.path {shown(path)} leads to {shown(place)} from the copy of the checkout that "

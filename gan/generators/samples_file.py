@@ -64,7 +64,7 @@ def write_samples(
         progress: show a bar on stderr.
 
     Raises:
-        ValueError: there are fewer rows than `shape` says; nothing is written.
+        ValueError: there are other rows than `shape` says; nothing is written.
     """
     folder = Path(folder)
     with (
@@ -74,13 +74,16 @@ def write_samples(
         dtype = np.dtype(DTYPES[kind])
         if kind == "text" and alphabet is not None:
             dtype = symbol_dtype(alphabet.size)
-        array = np.lib.format.open_memmap(file.name, "w+", dtype=dtype, shape=shape)
+        # Through the file, where a full disk is an error: through a map it would be a signal.
+        header = {"descr": dtype.str, "fortran_order": False, "shape": tuple(shape)}
+        np.lib.format.write_array_header_1_0(file, header)
         filled = 0
         for batch in batches:
-            array[filled : filled + len(batch)] = batch
+            if batch.shape[1:] != tuple(shape[1:]):
+                raise ValueError(f"a batch is {list(batch.shape)} of samples {list(shape)}")
+            file.write(np.ascontiguousarray(batch, dtype).data)
             filled += len(batch)
             bar.update(len(batch))
-        array.flush()
         if filled != shape[0]:
             raise ValueError(f"there are {filled} samples: expected {shape[0]}")
     write_json(folder / ABOUT, {"kind": kind})

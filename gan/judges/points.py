@@ -6,7 +6,6 @@ the density, or the points, so that an evaluation asks it and nothing else.
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from gan.toys import Toy
 
 ARCHITECTURE = "density"
 MOST_DIMENSIONS = 2  # of a toy
+FARTHEST = 1e6  # a mean from 0; densities of what is larger, or narrower, are no numbers
 HELD_OUT = "held_out"
 # Of the held-out points, a random part of more.
 MAX_HELD_OUT = 50_000
@@ -163,8 +163,8 @@ def _toy(description: dict[str, Any], tensors: dict[str, Tensor]) -> Toy:
             f"means are {list(means.shape)} and groups {list(groups.shape)}: expected [K, D] and "
             f"[K], D 1 to {MOST_DIMENSIONS}"
         )
-    if not torch.isfinite(means).all():
-        raise ValueError("means hold NaN or infinity: expected finite numbers")
+    if not (means.abs() <= FARTHEST).all():
+        raise ValueError(f"means are not within ±{FARTHEST:g}")
     if groups.min() < 0 or groups.max() >= components:
         raise ValueError(f"groups are not 0 to {components - 1}")
     name, deviation, of_modes = (description[key] for key in ("toy", "deviation", "modes"))
@@ -172,6 +172,8 @@ def _toy(description: dict[str, Any], tensors: dict[str, Tensor]) -> Toy:
         raise ValueError(
             f"toy is {shown(name)} and modes {shown(of_modes)}: expected a name, a bool"
         )
-    if type(deviation) not in (int, float) or not 0 < deviation < math.inf:
-        raise ValueError(f"deviation is {shown(deviation)}: expected a number above 0")
+    if type(deviation) not in (int, float) or not 1 / FARTHEST <= deviation <= FARTHEST:
+        raise ValueError(
+            f"deviation is {shown(deviation)}: expected {1 / FARTHEST:g} to {FARTHEST:g}"
+        )
     return Toy(name, means, float(deviation), groups, of_modes)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from gan.errors import StateError, reading, shown
+from gan.errors import StateError, is_lack_of_memory, reading, shown
 
 _NAME = re.compile(r"step-(\d{9,})\.pt")
 _NAME_ASIDE = re.compile(r"step-(\d{9,})\.damaged(-\d+)?")
@@ -63,9 +63,13 @@ def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
     return sorted(_matching(folder, _NAME), reverse=True)
 
 
-def aside_in(folder: Path) -> list[Path]:
-    """Damaged checkpoints that were set aside in `folder`. Raises as `checkpoints_in`."""
-    return [path for _, path in sorted(_matching(folder, _NAME_ASIDE))]
+def aside_in(folder: Path, steps: int | None = None) -> list[Path]:
+    """Damaged checkpoints that were set aside in `folder`, of at most `steps` steps if given.
+
+    Raises as `checkpoints_in`.
+    """
+    found = sorted(_matching(folder, _NAME_ASIDE))
+    return [path for step, path in found if steps is None or step <= steps]
 
 
 def _matching(folder: Path, pattern: re.Pattern[str]) -> list[tuple[int, Path]]:
@@ -158,8 +162,7 @@ def _parsed(raw: bytes, path: Path, fingerprint: str) -> Checkpoint:
     except (MemoryError, OSError):
         raise
     except Exception as error:
-        # PyTorch has no class of its own for it.
-        if isinstance(error, RuntimeError) and "allocate memory" in str(error):
+        if is_lack_of_memory(error):
             raise MemoryError from error
         raise Damaged(f"{type(error).__name__}: {shown(error)}") from error
     if type(found) is not str or found != fingerprint:

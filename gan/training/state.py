@@ -165,10 +165,11 @@ class RunState:
         found = self._newest(steps)
         beyond = [step for step, _ in checkpoints_in(self.folder) if step > steps]
         if found is None:
-            aside = aside_in(self.folder)
-            if aside and not beyond:
+            aside = aside_in(self.folder, steps)
+            if aside:
                 raise StateError(
-                    f"no checkpoint of this run can be used any more: {len(aside)} damaged in "
+                    f"no checkpoint of this run up to step {steps} can be used any more: "
+                    f"{len(aside)} damaged in "
                     f"{shown(self.folder)}, {aside[-1].name} the newest. Nothing was removed. To "
                     f"start over from step 0: {self._restart_command()}"
                 )

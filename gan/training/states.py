@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
-import os
 import re
 import shutil
 import sys
@@ -17,12 +15,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from gan.errors import StateError, UserError, reading, shown
+from gan.command import run
+from gan.errors import StateError, reading, shown
 from gan.training.checkpoints import aside_in, checkpoints_in
 from gan.training.folder_lock import read_record
 from gan.training.state import DEFAULT_ROOT, RunState
 
-BAD_INPUT, STOPPED = 2, 130
 # A fingerprint. What has another name may be anybody's, and is neither shown nor removed.
 _NAME = re.compile("[0-9a-f]{16}")
 
@@ -189,7 +187,7 @@ def prune(root: Path, *, everything: bool, dry_run: bool) -> list[StoredRun]:
     """
     removed = []
     for entry in entries(root):
-        if not (entry.finished or everything) or entry.running:
+        if not (everything or (entry.finished and not entry.damaged)) or entry.running:
             continue
         if not dry_run:
             # Held while it goes, so that nobody starts on a folder that is half gone.
@@ -228,7 +226,7 @@ def restart(root: Path, name: str) -> StoredRun:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point. Returns the exit status."""
+    """Entry point of `gan.state`. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m gan.state", description=__doc__)
     parser.add_argument(
         "--root", type=Path, default=DEFAULT_ROOT, help="folder of the states (%(default)s)"
@@ -243,20 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     pruning.add_argument("--dry-run", action="store_true", help="only say what would go")
     options = parser.parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show every letter
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        _run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except BrokenPipeError:  # `list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return STOPPED
-    return 0
+    return run(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -279,7 +264,3 @@ def _run(options: argparse.Namespace) -> None:
         for entry in gone:
             print(("would remove " if options.dry_run else "removed ") + entry.line())
         print(f"{len(gone)} states, {sum(entry.size for entry in gone) / 2**20:.1f} MiB")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -38,6 +38,14 @@ def test_shown_is_one_printable_line_within_the_limit(text: str, limit: int) -> 
         (OSError(errno.EIO, "Input/output error"), "cannot read f: Input/output error"),
         (MemoryError(), "cannot read f: there is not enough memory for it"),
         (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            "cannot read f: there is not enough memory for it",
+        ),
+        (
+            OSError("Corrupt snappy compressed data."),
+            "f is damaged or foreign, expected a judge: OSError: Corrupt snappy compressed data.",
+        ),
+        (
             RecursionError("too deep"),
             "f is damaged or foreign, expected a judge: RecursionError: too deep",
         ),

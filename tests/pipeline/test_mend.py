@@ -189,6 +189,7 @@ def test_a_lock_that_someone_holds_is_respected(name: str):
         (["/usr/bin/git", "add", "x"], True),
         (["python", "-m", "pipeline.train"], True),
         (["python", "-m", "dvc", "daemon", "-q", "updater"], False),
+        (["/usr/bin/git", "fsmonitor--daemon", "run", "--detach"], False),
         (["python", "-m", "pytest", "tests/pipeline"], False),
         (["grep", "-r", "dvc.lock", "."], False),
         ([], False),

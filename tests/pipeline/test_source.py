@@ -1,5 +1,6 @@
 """Linking data into DVC's copies of a checkout, without DVC around it."""
 
+import concurrent.futures
 import json
 import os
 from pathlib import Path
@@ -128,6 +129,20 @@ def test_data_beside_the_checkout_are_linked_beside_the_copy(
         assert beside.is_symlink()
         assert beside.resolve() == (tmp_path / "album").resolve()
         assert seen(beside) == {"1.png": "1"}
+
+
+def test_jobs_that_share_a_link_do_not_take_it_from_each_other(
+    checkout: Path, copy: Path, tmp_path: Path
+):
+    write(tmp_path / "album/1.png", "1")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        jobs = [
+            pool.submit(source.bring, Path("../album"), checkout.resolve(), copy.resolve())
+            for _ in range(200)
+        ]
+        for job in jobs:
+            job.result()
+    assert seen(copy.parent / "album") == {"1.png": "1"}
 
 
 @pytest.mark.parametrize("path", ["../taken", "../../../../../taken", ".."])

@@ -312,8 +312,10 @@ def _read_columns(path: Path) -> _Columns:
     separator = max(",;\t", key=first.count)
     if separator not in first:
         separator = ""
-    _, cells = next(_lines(path, separator))
+    _, cells = next(_lines(path, separator), (0, []))
     cells = [cell.strip() for cell in cells]
+    if not cells:
+        raise DataError(f"{shown(path)} has no columns: expected {_EXPECTED}")
     numeric = [_number(cell) is not None for cell in cells]
     header = not all(numeric)
     if header and any(numeric):

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,36 @@ def test_too_few_samples_are_not_filled_up(tmp_path: Path):
     with pytest.raises(ValueError, match="there are 7 samples: expected 9"):
         write_samples(tmp_path, "points", (9, 2), [samples])
     np.testing.assert_array_equal(read_samples(tmp_path).array, samples)
+
+
+def test_a_batch_of_another_shape_is_not_taken(tmp_path: Path):
+    samples = write(tmp_path)
+    with pytest.raises(ValueError, match=r"a batch is \[2, 3\] of samples \[9, 2\]"):
+        write_samples(tmp_path, "points", (9, 2), [np.zeros((2, 3), np.float32)])
+    np.testing.assert_array_equal(read_samples(tmp_path).array, samples)
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_older_samples(tmp_path: Path):
+    """A limit on a file's size stands for it: what is written through a map would be a signal."""
+    program = (
+        "import resource, signal, sys, numpy as np\n"
+        "from gan.errors import UserError\n"
+        "from gan.generators.samples_file import write_samples\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try:\n"
+        "    batch = np.zeros((1000, 2), np.float32)\n"
+        "    write_samples(sys.argv[1], 'points', batch.shape, [batch], progress=False)\n"
+        "except UserError as error:\n"
+        "    print(error)\n"
+    )
+    samples = write(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(f"cannot write {tmp_path / ARRAY}: File too large")
+    np.testing.assert_array_equal(read_samples(tmp_path).array, samples)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([ARRAY, ABOUT])
 
 
 @pytest.mark.parametrize("missing", [ARRAY, ABOUT])

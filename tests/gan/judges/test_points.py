@@ -79,12 +79,14 @@ SOUND = {
 @pytest.mark.parametrize(
     ("description", "tensors", "message"),
     [
-        ({"deviation": -1.0}, {}, "deviation is -1.0: expected a number above 0"),
-        ({"deviation": "1"}, {}, "deviation is 1: expected a number above 0"),
-        ({"deviation": True}, {}, "deviation is True: expected a number"),
+        ({"deviation": -1.0}, {}, "deviation is -1.0: expected 1e-06 to 1e\\+06"),
+        ({"deviation": 1e-9}, {}, "deviation is 1e-09: expected 1e-06"),
+        ({}, {"means": torch.full((3, 2), 1e300).double()}, "means are not within"),
+        ({"deviation": "1"}, {}, "deviation is 1: expected 1e-06"),
+        ({"deviation": True}, {}, "deviation is True: expected 1e-06"),
         ({"modes": 1}, {}, "toy is ring and modes 1: expected a name"),
         ({"toy": ["ring"]}, {}, "toy is .'ring'. and modes True"),
-        ({}, {"means": torch.full((3, 2), math.nan).double()}, "means hold NaN or infinity"),
+        ({}, {"means": torch.full((3, 2), math.nan).double()}, "means are not within"),
         ({}, {"means": torch.zeros(3, 2)}, "means is torch.float32 .3, 2.: expected torch.float64"),
         ({}, {"means": torch.zeros(3, 3).double()}, "D 1 to 2"),
         ({}, {"means": torch.zeros(0, 2).double(), "groups": torch.arange(0)}, "expected .K, D."),

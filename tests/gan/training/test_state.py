@@ -232,6 +232,19 @@ def test_starting_over_from_damaged_checkpoints_takes_a_word(
         assert put_away == ["step-000000001.damaged", "step-000000002.damaged"]
 
 
+def test_damage_below_the_steps_asked_for_takes_a_word_whatever_lies_beyond(tmp_path: Path):
+    with hold(tmp_path, {}) as state:
+        for step in (50, 100):
+            state.save(step, content(step))
+        path = state.folder / "step-000000050.pt"
+        path.write_bytes(path.read_bytes()[:-1])
+        for _ in range(2):
+            with pytest.raises(StateError, match="no checkpoint of this run up to step 60 can"):
+                state.resume_point(60)
+        assert state.resume_point(40) is None  # nothing is lost of what this would go on from
+        assert state.resume_point(100)[0] == 100
+
+
 def test_what_is_set_aside_is_never_overwritten_or_removed(tmp_path: Path):
     with hold(tmp_path, {}) as state:
         for content_of in (b"one", b"two", b"three"):

@@ -113,6 +113,17 @@ def test_damaged_checkpoints_are_shown_and_pruned_with_all_alone(
     assert not state.folder.exists()
 
 
+def test_a_finished_run_with_damaged_checkpoints_is_pruned_with_all_alone(tmp_path: Path):
+    with hold(tmp_path, {}) as state:
+        (state.folder / "step-000000001.pt").write_bytes(b"")
+        state.latest()
+        state.save(2, content(2))
+        state.finish(2)
+    assert state_cli.prune(tmp_path, everything=False, dry_run=False) == []
+    assert state.folder.exists()
+    assert len(state_cli.prune(tmp_path, everything=True, dry_run=False)) == 1
+
+
 @pytest.mark.parametrize("command", [["list"], ["prune", "--all"]])
 def test_what_is_no_state_is_told_and_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]

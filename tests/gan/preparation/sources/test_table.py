@@ -166,6 +166,7 @@ def test_numbers_of_an_array_that_are_not_finite(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b";", "has no columns: expected"),
         (b"", "has no rows"),
         (b"# nothing\n\n", "has no rows"),
         (b"x,y\n", "no row for training that can be read"),
