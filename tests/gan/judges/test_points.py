@@ -81,7 +81,7 @@ SOUND = {
     [
         ({"deviation": -1.0}, {}, "deviation is -1.0: expected 1e-06 to 1e\\+06"),
         ({"deviation": 1e-9}, {}, "deviation is 1e-09: expected 1e-06"),
-        ({}, {"means": torch.full((3, 2), 1e300).double()}, "means are not within"),
+        ({}, {"means": torch.full((3, 2), 1e300, dtype=torch.float64)}, "means are not within"),
         ({"deviation": "1"}, {}, "deviation is 1: expected 1e-06"),
         ({"deviation": True}, {}, "deviation is True: expected 1e-06"),
         ({"modes": 1}, {}, "toy is ring and modes 1: expected a name"),
