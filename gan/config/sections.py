@@ -180,13 +180,34 @@ class DataConfig(Section):
         for key in ("labels", "label_column", "zip_names"):
             if getattr(self, key) and self.name != "images":
                 raise ValueError(
-                    f"data.{key} is {getattr(self, key)}, but data.name is {self.name}: expected "
-                    "it empty, or data.name images"
+                    f"data.{key} is {shown(getattr(self, key))}, but data.name is {self.name}: "
+                    "expected it empty, or data.name images"
                 )
         if self.label_column and not self.labels:
             raise ValueError(
-                f"data.label_column is {self.label_column}, but data.labels is empty: expected "
-                "the name of a table in data.path"
+                f"data.label_column is {shown(self.label_column)}, but data.labels is empty: "
+                "expected the name of a table in data.path"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_files(self) -> DataConfig:
+        if self.links != "follow":
+            if self.name not in {"images", "text", "cifar"}:
+                raise ValueError(
+                    f"data.links is {self.links}, but data.name {self.name} does not look at "
+                    "links: expected follow"
+                )
+            if self.shards:
+                raise ValueError(
+                    f"data.links is {self.links}, but data.shards {shown(self.shards)} are "
+                    "archives, in which no links are followed: expected follow"
+                )
+        default = type(self).model_fields["max_pixels"].default
+        if self.max_pixels != default and self.name not in {"images", "parquet", "lmdb", "arrays"}:
+            raise ValueError(
+                f"data.max_pixels is {self.max_pixels}, but data.name {self.name} decodes no files "
+                f"of images: expected {default}"
             )
         return self
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from gan.errors import DataError, UserError, reading, shown
+from gan.files import open_plain
 from gan.preparation import listing, tar_members
 from gan.preparation.folders import Links, open_folder
 from gan.preparation.listing import (
@@ -110,7 +111,7 @@ def _open_zip(path: Path, sorter: Sorter, zip_names: str) -> Collection:
     # the memory, and is read again with the contents.
     members: dict[str, tuple[int, int]] = {}
     aside: dict[str, bytes] = {}
-    with zipfile.ZipFile(path) as archive:
+    with open_plain(path) as file, zipfile.ZipFile(file) as archive:
         for place, info in enumerate(archive.infolist()):
             name = _checked_name(path, info.filename)
             kind = stat.S_IFMT(info.external_attr >> 16)
@@ -139,7 +140,7 @@ def _open_zip(path: Path, sorter: Sorter, zip_names: str) -> Collection:
     names = sorted(members)
 
     def read(places: Sequence[int]) -> Generator[Content, None, None]:
-        with _reading(path), zipfile.ZipFile(path) as archive:
+        with _reading(path), open_plain(path) as file, zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
             for place in places:
                 at, offset = members[names[place]]
@@ -242,7 +243,7 @@ def _read_at(file: IO[bytes], member: _Member) -> bytes:
 def _opened_tar(path: Path) -> Iterator[tuple[IO[bytes], bool]]:
     """The decompressed content of a tar, and whether it was compressed."""
     with contextlib.ExitStack() as stack:
-        file: IO[bytes] = stack.enter_context(path.open("rb"))
+        file: IO[bytes] = stack.enter_context(open_plain(path))
         start = file.read(6)
         file.seek(0)
         for magic, unpack in _COMPRESSIONS.items():

@@ -6,26 +6,21 @@ ends before its header says so.
 
 from __future__ import annotations
 
-import io
 import math
-import struct
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from gan import npy_file
 from gan.errors import DataError, reading, shown
 
-EXPECTED = "an array in NumPy's format"
-# That of a plain array has some hundred bytes.
-MAX_HEADER_BYTES = 1 << 14
+EXPECTED = "an array of numbers or text in NumPy's format, not of objects or records"
 # Beyond these a header is taken for damage.
 MAX_COUNT = 100_000_000
 MAX_LENGTH = 1 << 20
 BLOCK_BYTES = 1 << 22
-
-_MAGIC = b"\x93NUMPY"
 
 
 class Header(NamedTuple):
@@ -57,29 +52,8 @@ def read_header(file: IO[bytes], name: str) -> Header:
             of Fortran, or of lengths beyond sense.
     """
     with reading(name, EXPECTED):
-        start = file.read(8)
-        if start[:6] != _MAGIC or len(start) < 8:
-            raise DataError(f"{shown(name)} starts with {start[:6]!r}: expected {EXPECTED}")
-        major = start[6]
-        if major not in (1, 2):
-            raise DataError(
-                f"{shown(name)} has version {major} of NumPy's format: expected 1 or 2, an array "
-                "of numbers"
-            )
-        length_bytes = file.read(2 if major == 1 else 4)
-        (length,) = struct.unpack("<H" if major == 1 else "<I", length_bytes)
-        if length > MAX_HEADER_BYTES:
-            raise DataError(
-                f"{shown(name)} has a header of {length} bytes: expected at most {MAX_HEADER_BYTES}"
-            )
-        rest = io.BytesIO(length_bytes + file.read(length))
-        parse = (
-            np.lib.format.read_array_header_1_0
-            if major == 1
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran_order, dtype = parse(rest)
-    return _checked(name, shape, fortran_order, dtype)
+        found = npy_file.read_header(file)
+    return _checked(name, found)
 
 
 def read_rows(
@@ -109,15 +83,11 @@ def read_rows(
         raise DataError(f"{shown(name)} goes on after the {header.rows} rows that its header says")
 
 
-def _checked(name: str, shape: Any, fortran_order: bool, dtype: np.dtype[Any]) -> Header:
-    if dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None:
-        raise DataError(
-            f"{shown(name)} has the dtype {shown(dtype)}: expected numbers, not objects or records"
-        )
-    lengths = tuple(int(length) for length in shape)
+def _checked(name: str, found: npy_file.Header) -> Header:
+    dtype, lengths = found.dtype, found.shape
     if not lengths:
         raise DataError(f"{shown(name)} is a single number: expected an array with axes")
-    if fortran_order and len(lengths) > 1:
+    if found.fortran and len(lengths) > 1:
         raise DataError(
             f"{shown(name)} is stored in the order of Fortran: expected that of C, as "
             "numpy.save(…, numpy.ascontiguousarray(array)) writes it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import logging
 import os
@@ -48,11 +49,13 @@ def prepare(
         The manifest, as it stands in `out`.
 
     Raises:
-        DataError: the source is missing, empty or damaged, a split would be empty, or examples
-            cannot be read while `config.on_error` is `stop`; nothing is written.
+        DataError: the source is missing, empty or damaged, names of its labels are empty or come
+            twice, a split would be empty, or examples cannot be read while `config.on_error` is
+            `stop`; nothing is written.
         UserError: `out` cannot be written, or a package is missing; nothing is written.
     """
     source = _open(config, workers, progress)
+    _check_names(config, source.label_names or ())
     stored = STORED[source.kind]
     if source.passed_over:
         _log.warning(
@@ -92,6 +95,22 @@ def prepare(
             extent = _extent(source, writer.count("train"), writer.count("test"), complete=True)
             check(extent._replace(only_held_out=classes.only_held_out()))
     return writer.manifest
+
+
+def _check_names(config: DataConfig, names: tuple[str, ...]) -> None:
+    """Raises for names of classes by which these cannot be told apart."""
+    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
+    if repeated or "" in names:
+        found = (
+            f"{shown(repeated[0])!r} more than once, at the places "
+            + shown(", ".join(str(at) for at, name in enumerate(names) if name == repeated[0]))
+            if repeated
+            else f"an empty one, at the place {names.index('')}"
+        )
+        raise DataError(
+            f"data.path {shown(config.path)} has among its {len(names)} names of labels {found}: "
+            "expected a name for each, all different"
+        )
 
 
 def _extent(source: Source, train: int, test: int, *, complete: bool) -> Extent:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gan.errors import DataError, shown
 from gan.preparation.label_files import CLASS_ENDING
-from gan.preparation.listing import Collection, Content, by_ending
+from gan.preparation.listing import Collection, Content, UnreadableError, by_ending, load
 from gan.preparation.named_splits import split_of
 
 MAX_SHARDS = 100_000
@@ -26,16 +26,20 @@ _GROUP = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 
 
-def open_shards(folder: Path, pattern: str, open_one: Callable[[Path], Collection]) -> Collection:
+def open_shards(
+    folder: Path, pattern: str, open_one: Callable[[Path], Collection], table: str = ""
+) -> Collection:
     """All files of the archives in `folder` that `pattern` names, those of the first one first.
 
     Args:
         folder: where they are.
         pattern: of their names; see `expand`.
         open_one: lists one of them.
+        table: name of the table of labels of all, in `folder` or in one of them; empty: none.
 
     Raises:
-        DataError: the pattern is none, or an archive is missing; as `open_one` raises it.
+        DataError: the pattern is none, or an archive is missing, or there are several tables;
+            as `open_one` raises it.
     """
     names = expand(pattern)
     missing = [name for name in names if not (folder / name).is_file()]
@@ -65,14 +69,26 @@ def open_shards(folder: Path, pattern: str, open_one: Callable[[Path], Collectio
                     f"{shown(each)}: expected one, or a {CLASS_ENDING} file an image"
                 )
     rows = list(zip(names, splits, shards, strict=True))
+    aside = {
+        # The table is of all splits.
+        each if each == table else told(each, name, split): content
+        for name, split, shard in rows
+        for each, content in shard.aside.items()
+    }
+    if table and _is_within(table) and (folder / table).is_file():
+        if table in aside:
+            raise DataError(
+                f"data.labels {shown(table)} is in {shown(folder)} and in one of its archives: "
+                "expected one of them"
+            )
+        try:
+            aside[table] = load(folder / table)
+        except UnreadableError as error:
+            raise DataError(f"{shown(folder / table)} {error}") from None
     return Collection(
         [told(each, name, split) for name, split, shard in rows for each in shard.names],
         functools.partial(_read, shards),
-        {
-            told(each, name, split): content
-            for name, split, shard in rows
-            for each, content in shard.aside.items()
-        },
+        aside,
         by_ending(passed_over),
     )
 
@@ -116,9 +132,13 @@ def expand(pattern: str) -> list[str]:
     names = ["".join(each) for each in itertools.product(*choices)]
     if len(set(names)) < len(names):
         raise _refused(pattern, "stands for a name twice")
-    if any(name.startswith("/") or ".." in name.split("/") for name in names):
+    if not all(map(_is_within, names)):
         raise _refused(pattern, "leads out of data.path")
     return names
+
+
+def _is_within(name: str) -> bool:
+    return not name.startswith("/") and ".." not in name.split("/")
 
 
 def _choices(group: str, pattern: str) -> list[str]:

@@ -8,7 +8,6 @@ is: `images`, `x` or `data`, with labels in `labels` or `y`, and splits as in `x
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import zipfile
 from collections.abc import Callable, Generator, Iterator
@@ -22,7 +21,9 @@ import numpy.typing as npt
 from gan.config import DataConfig
 from gan.data.manifest import Split
 from gan.errors import DataError, reading, shown
+from gan.files import open_plain
 from gan.preparation.fit import DoesNotFitError, Fit, check_pad
+from gan.preparation.listing import Sorter, Wanted, is_debris
 from gan.preparation.named_splits import WORDS, choose
 from gan.preparation.npy import Header, read_header, read_rows
 from gan.preparation.raster import as_examples
@@ -44,8 +45,6 @@ _WHAT = {
 
 # What an array is: of which split, if its name says one, and images or labels.
 _Role = tuple[str | None, Literal["images", "labels"]]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,19 +86,21 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
 
     Labels are integers or text, for both splits or none; a label is an index into the values that
     occur. Without a test split one is held out of the images by a stable hash of their place. Where
-    there is a test split, one for validation is left out, with a warning.
+    there is a test split, one for validation is left out, and counted as passed over.
 
     Raises:
         DataError: an array is missing, damaged, of another dtype or shape, counts disagree, or the
-            images do not fit `config.size`; names it. Damage further on is raised by the stream.
+            images do not fit `config.size` or `config.max_pixels`; names it. Damage further
+            on is raised by the stream.
     """
     path = Path(config.path)
-    chosen = _choose(path, _find(path))
+    sorter = Sorter(Wanted(frozenset({".npy"})))
+    chosen = _choose(path, _find(path, sorter), sorter)
     fit: Fit = "resize" if config.fit == "auto" else config.fit
     images: dict[Split, _Images] = {}
     labels: dict[Split, npt.NDArray[Any]] = {}
     for split, (of_images, of_labels) in chosen.items():
-        images[split] = found = _check_images(of_images)
+        images[split] = found = _check_images(of_images, config.max_pixels)
         if fit == "pad":
             try:
                 check_pad(*found.shape[:2], config.size)
@@ -113,6 +114,7 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
         label_names=names,
         total=sum(found.count for found in images.values()),
         batches=_batches(config, fit, images, indices),
+        passed_over=sorter.passed_over(),
     )
 
 
@@ -139,30 +141,40 @@ def _batches(
             start = stop
 
 
-def _find(path: Path) -> dict[str, _Stored]:
-    """The arrays at `path` by name."""
+def _find(path: Path, sorter: Sorter) -> dict[str, _Stored]:
+    """The arrays at `path` by name; what is none is counted by `sorter`."""
     if not path.exists():
         raise DataError(f"data.path {shown(path)} does not exist: expected {_EXPECTED}")
     with reading(path, _EXPECTED):
         if path.is_dir():
-            files = sorted(
-                each
-                for each in path.iterdir()
-                if each.suffix.lower() == ".npy" and not each.name.startswith(".")
-            )
-            found = {each.stem: _of_file(each) for each in files}
-        elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                members = sorted(set(archive.namelist()))
-            found = {
-                member.removesuffix(".npy"): _of_member(path, member)
-                for member in members
-                if member.endswith(".npy")
-            }
+            found = {}
+            for each in sorted(path.iterdir()):
+                if is_debris(each.name):
+                    continue
+                if sorter.is_listed(each.name):
+                    found[each.stem] = _of_file(each)
+                else:
+                    sorter.pass_over(each.name, "folders" if each.is_dir() else None)
         else:
-            found = {path.stem: _of_file(path)}
+            with open_plain(path) as file:
+                if zipfile.is_zipfile(file):
+                    found = _members(path, file, sorter)
+                else:
+                    found = {path.stem: _of_file(path)}
     if not found:
         raise DataError(f"data.path {shown(path)} holds no arrays: expected {_EXPECTED}")
+    return found
+
+
+def _members(path: Path, file: IO[bytes], sorter: Sorter) -> dict[str, _Stored]:
+    with zipfile.ZipFile(file) as archive:
+        members = sorted(set(archive.namelist()))
+    found = {}
+    for member in members:
+        if member.endswith(".npy"):
+            found[member.removesuffix(".npy")] = _of_member(path, member)
+        elif not member.endswith("/"):
+            sorter.pass_over(member)
     return found
 
 
@@ -170,7 +182,7 @@ def _of_file(path: Path) -> _Stored:
     @contextlib.contextmanager
     def opened() -> Iterator[IO[bytes]]:
         with reading(path, _EXPECTED):
-            file = path.open("rb")
+            file = open_plain(path)
         with file:
             yield file
 
@@ -182,7 +194,8 @@ def _of_member(path: Path, member: str) -> _Stored:
     def opened() -> Iterator[IO[bytes]]:
         with contextlib.ExitStack() as stack:
             with reading(path, _EXPECTED):
-                archive = stack.enter_context(zipfile.ZipFile(path))
+                whole = stack.enter_context(open_plain(path))
+                archive = stack.enter_context(zipfile.ZipFile(whole))
                 file = stack.enter_context(archive.open(member))
             yield file
 
@@ -205,8 +218,10 @@ def _role(name: str) -> _Role | None:
     return split, "labels" if what == "labels" else "images"
 
 
-def _choose(path: Path, found: dict[str, _Stored]) -> dict[Split, tuple[_Stored, _Stored | None]]:
-    """Images and labels of each split, those of training first."""
+def _choose(
+    path: Path, found: dict[str, _Stored], sorter: Sorter
+) -> dict[Split, tuple[_Stored, _Stored | None]]:
+    """Images and labels of each split, those of training first; others `sorter` counts by name."""
     if len(found) == 1:
         return {"train": (next(iter(found.values())), None)}
     roles: dict[_Role, _Stored] = {}
@@ -234,11 +249,8 @@ def _choose(path: Path, found: dict[str, _Stored]) -> dict[Split, tuple[_Stored,
     passed_over = unknown + [
         name for name in found if (role := _role(name)) is not None and role[0] not in used
     ]
-    if passed_over:
-        _log.warning(
-            "%s: passed over the array%s %s", shown(path), "s" if len(passed_over) > 1 else "",
-            shown(", ".join(passed_over)),
-        )  # fmt: skip
+    for name in passed_over:
+        sorter.pass_over(name, name)
     chosen: dict[Split, tuple[_Stored, _Stored | None]] = {
         "train": (roles[training, "images"], roles.get((training, "labels")))
     }
@@ -253,7 +265,7 @@ def _choose(path: Path, found: dict[str, _Stored]) -> dict[Split, tuple[_Stored,
     return chosen
 
 
-def _check_images(stored: _Stored) -> _Images:
+def _check_images(stored: _Stored, max_pixels: int) -> _Images:
     dtype, shape = stored.header()
     name = shown(stored.name)
     if dtype != np.uint8:
@@ -276,6 +288,11 @@ def _check_images(stored: _Stored) -> _Images:
         )
     if not (height <= MAX_SIDE and width <= MAX_SIDE):
         raise DataError(f"{name} has images of {width} x {height}: expected at most {MAX_SIDE}")
+    if height * width > max_pixels:
+        raise DataError(
+            f"{name} has images of {width} x {height}: expected at most {max_pixels} pixels, as "
+            "data.max_pixels says"
+        )
     return _Images(stored, shape[0], (height, width, channels), axes)
 
 

@@ -21,6 +21,7 @@ from gan.data.manifest import Split
 from gan.errors import DataError, reading, shown
 from gan.preparation.archives import open_collection
 from gan.preparation.fit import DoesNotFitError, Fit, check_pad
+from gan.preparation.folders import Links
 from gan.preparation.listing import Collection, UnreadableError, load
 from gan.preparation.raster import as_examples
 from gan.preparation.sources import Batch, Source
@@ -87,7 +88,7 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
             Damage to images is raised by the stream.
     """
     path = Path(config.path)
-    files = _Files(path)
+    files = _Files(path, config.links)
     version = files.version()
     fit: Fit = "resize" if config.fit == "auto" else config.fit
     if fit == "pad":
@@ -100,6 +101,7 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
         label_names=_read_names(files, version),
         total=None,
         batches=_batches(config, fit, files, version),
+        passed_over=files.passed_over,
     )
 
 
@@ -124,9 +126,10 @@ def _batches(
 class _Files:
     """The files by their last names, read one at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, links: Links) -> None:
         self._path = path
-        self._collection: Collection = open_collection(path, _ENDINGS)
+        self._collection: Collection = open_collection(path, _ENDINGS, links=links)
+        self.passed_over = self._collection.passed_over
         self._contents: Generator[Any, None, None] | None = None
         self._next = 0
 

@@ -27,7 +27,7 @@ from gan.config import DataConfig
 from gan.data.manifest import SPLITS, Split
 from gan.errors import DataError, reading, shown
 from gan.preparation.fit import DoesNotFitError, Fit, check_pad, fit_batch
-from gan.preparation.listing import is_debris
+from gan.preparation.listing import Sorter, Wanted, is_debris
 from gan.preparation.sources import Batch, Source
 from gan.preparation.split import in_test
 
@@ -73,7 +73,7 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
         DataError: a file is missing, ambiguous or damaged, counts disagree, or the images do not
             fit `config.size`; names the file. Damage further on is raised by the stream.
     """
-    set_name, files = _find(Path(config.path))
+    set_name, files, passed_over = _find(Path(config.path))
     images = {
         split: _check_images(files[split, "images"])
         for split in SPLITS
@@ -95,6 +95,7 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
         label_names=names,
         total=sum(file.count for file in images.values()),
         batches=_batches(config, fit, images, indices, transposed),
+        passed_over=passed_over,
     )
 
 
@@ -124,8 +125,8 @@ def _batches(
             start = stop
 
 
-def _find(folder: Path) -> tuple[str, dict[tuple[Split, str], Path]]:
-    """The name of the data set in `folder`, and its files by split and content."""
+def _find(folder: Path) -> tuple[str, dict[tuple[Split, str], Path], dict[str, int]]:
+    """The name of the data set in `folder`, its files by split and content, and other files."""
     with reading(folder, f"a folder with {_EXPECTED}"):
         if not folder.exists():
             raise DataError(
@@ -135,7 +136,11 @@ def _find(folder: Path) -> tuple[str, dict[tuple[Split, str], Path]]:
             raise DataError(
                 f"data.path {shown(folder)} is a file: expected a folder with {_EXPECTED}"
             )
-        sets = _sets(folder, 0) or _sets(folder, _MAX_DEPTH)
+        for depth in (0, _MAX_DEPTH):
+            sorter = Sorter(Wanted(frozenset()))
+            sets = _sets(folder, depth, sorter)
+            if sets:
+                break
     if not sets:
         raise DataError(f"data.path {shown(folder)} holds no IDX files: expected {_EXPECTED}")
     if len(sets) > 1:
@@ -150,15 +155,21 @@ def _find(folder: Path) -> tuple[str, dict[tuple[Split, str], Path]]:
         )
     [((place, name), files)] = sets.items()
     _check_complete(place, files)
-    return name, files
+    return name, files, sorter.passed_over()
 
 
-def _sets(folder: Path, depth: int) -> dict[tuple[Path, str], dict[tuple[Split, str], Path]]:
-    """Data sets by where they are and by name, in `folder` and folders up to `depth` below it."""
+def _sets(
+    folder: Path, depth: int, sorter: Sorter
+) -> dict[tuple[Path, str], dict[tuple[Split, str], Path]]:
+    """Data sets by where they are and by name, in `folder` and folders up to `depth` below it.
+
+    Other files are counted by `sorter`.
+    """
     sets: dict[tuple[Path, str], dict[tuple[Split, str], Path]] = {}
     for path in _files(folder, depth):
         match = _NAME.fullmatch(path.name)
         if match is None:
+            sorter.pass_over(path.name)
             continue
         # A folder of the name of a file stands for the file in it.
         own_folder = path.parent != folder and _NAME.fullmatch(path.parent.name) is not None
@@ -198,7 +209,7 @@ def _check_complete(folder: Path, files: dict[tuple[Split, str], Path]) -> None:
                 path = files[split, "images"]
                 raise DataError(
                     f"{shown(path)} has no labels beside it, but the other split has: expected "
-                    f"{path.name.replace('images', 'labels').replace('idx3', 'idx1')}"
+                    f"{shown(path.name.replace('images', 'labels').replace('idx3', 'idx1'))}"
                 )
         elif split in labelled:
             raise DataError(f"{shown(files[split, 'labels'])} has no images beside it")

@@ -49,7 +49,10 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
         links=config.links,
         zip_names=config.zip_names,
     )
-    collection = open_shards(path, config.shards, open_one) if config.shards else open_one(path)
+    if config.shards:
+        collection = open_shards(path, config.shards, open_one, config.labels)
+    else:
+        collection = open_one(path)
     names = collection.names
     if not names:
         others = passed_over_text(collection.passed_over)

@@ -20,7 +20,14 @@ from gan.config import DataConfig
 from gan.errors import DataError, reading, shown
 from gan.preparation.apart import apart
 from gan.preparation.extras import need
-from gan.preparation.listing import MAX_FILE_BYTES, Content, UnreadableError
+from gan.preparation.listing import (
+    MAX_FILE_BYTES,
+    Content,
+    Sorter,
+    UnreadableError,
+    Wanted,
+    is_debris,
+)
 from gan.preparation.lmdb_reader import DATA, EXPECTED, count_entries, read_entries
 from gan.preparation.named_splits import choose, split_of
 from gan.preparation.sources import Source
@@ -50,7 +57,8 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
         UserError: lmdb is not installed.
     """
     need("lmdb", "lmdb", "data.name lmdb")
-    environments = _find(Path(config.path))
+    sorter = Sorter(Wanted(frozenset()))
+    environments = _find(Path(config.path), sorter)
     names = tuple(sorted({each.label for each in environments}))
     total = 0
     for environment in environments:
@@ -72,6 +80,7 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
             workers if total > 64 else 0,
             labelled=labels is not None,
         ),
+        passed_over=sorter.passed_over(),
     )
 
 
@@ -98,13 +107,18 @@ def _content(value: bytes | int) -> Content:
     return value
 
 
-def _find(path: Path) -> list[_Environment]:
+def _find(path: Path, sorter: Sorter) -> list[_Environment]:
+    """The environments at `path`; what lies beside them, or is left out, is counted by `sorter`."""
     if not path.exists():
         raise DataError(f"data.path {shown(path)} does not exist: expected {EXPECTED}")
     if path.is_file() or (path / DATA).is_file():
         return [_Environment(path, "lmdb", "", None)]
     with reading(path, EXPECTED):
-        found = sorted(each for each in path.iterdir() if (each / DATA).is_file())
+        there = sorted(path.iterdir())
+        found = [each for each in there if (each / DATA).is_file()]
+        for each in there:
+            if each not in found and not is_debris(each.name):
+                sorter.pass_over(each.name, "folders" if each.is_dir() else None)
     if not found:
         raise DataError(f"data.path {shown(path)} holds no LMDB: expected {EXPECTED}")
     matches = {each: _NAME.fullmatch(each.name) for each in found}
@@ -124,6 +138,8 @@ def _find(path: Path) -> list[_Environment]:
     if chosen.left_out:
         left = [each.name for each, split in splits.items() if split in chosen.left_out]
         _log.warning("%s: left out %s", shown(path), shown(", ".join(left)))
+        for name in left:
+            sorter.pass_over(name, f"{name}/")
     return [
         _Environment(
             each,

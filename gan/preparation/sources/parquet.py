@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gan.config import DataConfig
 from gan.errors import DataError, reading, shown
+from gan.files import open_plain
 from gan.preparation.extras import need
-from gan.preparation.listing import MAX_FILE_BYTES, Content, UnreadableError
+from gan.preparation.listing import (
+    MAX_FILE_BYTES,
+    Content,
+    Sorter,
+    UnreadableError,
+    Wanted,
+    is_debris,
+)
 from gan.preparation.named_splits import choose, split_of
 from gan.preparation.sources import Source
 from gan.preparation.split import in_test
@@ -28,6 +37,9 @@ MAX_LABELS = 10_000
 
 _EXPECTED = "a .parquet file of images, or a folder of such"
 _IMAGE_NAMES = ("image", "img")
+_WHOLE_NUMBER = re.compile(r"u?int(8|16|32|64)")
+_STRING = r"((large_)?string|string_view)"
+_TEXT = re.compile(rf"{_STRING}|dictionary<values={_STRING}, indices=u?int\d+, ordered=[01]>")
 _LABEL_NAMES = ("label", "labels", "class", "cls", "fine_label")
 
 _log = logging.getLogger(__name__)
@@ -39,6 +51,13 @@ class _Columns(NamedTuple):
     image: str
     label: str | None
     names: tuple[str, ...] | None  # of the labels, where the file says them
+    label_kind: str | None  # what the labels are
+
+    def __str__(self) -> str:
+        label = "no label"
+        if self.label is not None:
+            label = f"{shown(self.label)} ({shown(self.label_kind)})"
+        return f"{shown(self.image)} and {label}"
 
 
 def open_source(config: DataConfig, workers: int = 0) -> Source:
@@ -54,7 +73,8 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
     """
     parquet = need("pyarrow.parquet", "parquet", "data.name parquet")
     path = Path(config.path)
-    files = _find(path)
+    sorter = Sorter(Wanted(frozenset({".parquet"})))
+    files = _find(path, sorter)
     columns = _read_columns(parquet, path, files)
     names = columns.names
     if columns.label is not None and names is None:
@@ -73,6 +93,7 @@ def open_source(config: DataConfig, workers: int = 0) -> Source:
             workers if total > ROWS else 0,
             labelled=names is not None,
         ),
+        passed_over=sorter.passed_over(),
     )
 
 
@@ -135,23 +156,34 @@ def _label(label: Any, columns: _Columns, index: dict[str, int], name: str) -> i
     elif str(label) in index:
         return index[str(label)]
     raise DataError(
-        f"{shown(name)} has the {columns.label} {shown(label)}: expected "
+        f"{shown(name)} has the {shown(columns.label)} {shown(label)}: expected "
         + (f"0 to {len(columns.names) - 1}" if columns.names is not None else "a label")
     )
 
 
-def _find(path: Path) -> list[tuple[Path, bool | None]]:
-    """The files in order, and whether their images are held out; None where names do not say."""
+def _find(path: Path, sorter: Sorter) -> list[tuple[Path, bool | None]]:
+    """The files in order, and whether their images are held out; None where names do not say.
+
+    What is not read is counted by `sorter`: other files by their endings, and those of a split that
+    is left out under its name.
+    """
     if not path.exists():
         raise DataError(f"data.path {shown(path)} does not exist: expected {_EXPECTED}")
-    if path.is_file():
+    if not path.is_dir():
+        _check_plain(path)
         return [(path, None)]
+    found: list[tuple[str, Path]] = []
     with reading(path, _EXPECTED):
-        found = sorted(
-            (file.relative_to(path).as_posix(), file)
-            for file in path.rglob("*.parquet")
-            if not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
+        for file in sorted(path.rglob("*")):
+            name = file.relative_to(path).as_posix()
+            if file.is_dir() or any(map(is_debris, name.split("/"))):
+                continue
+            if sorter.is_listed(name):
+                _check_plain(file)
+                found.append((name, file))
+            else:
+                sorter.pass_over(name)
+    found.sort()
     if not found:
         raise DataError(f"data.path {shown(path)} holds no .parquet files: expected {_EXPECTED}")
     splits = {name: _split(name) for name, _ in found}
@@ -165,11 +197,18 @@ def _find(path: Path) -> list[tuple[Path, bool | None]]:
     if chosen.left_out:
         left = [name for name, split in splits.items() if split in chosen.left_out]
         _log.warning("%s: left out %s", shown(path), shown(", ".join(left)))
+        for name in left:
+            sorter.pass_over(name, f"{splits[name]}/")
     return [
         (file, None if chosen.test is None else splits[name] == chosen.test)
         for name, file in found
         if splits[name] in (chosen.train, chosen.test)
     ]
+
+
+def _check_plain(file: Path) -> None:
+    with reading(file, _EXPECTED):
+        open_plain(file).close()  # others may never end
 
 
 def _split(name: str) -> str | None:
@@ -185,9 +224,8 @@ def _read_columns(parquet: Any, path: Path, files: list[tuple[Path, bool | None]
             columns = _choose_columns(file, opened.schema_arrow)
         if found is not None and columns != found:
             raise DataError(
-                f"{shown(file)} has other columns than {shown(files[0][0])}: expected "
-                f"{found.image} and {found.label or 'no label'}, found {columns.image} and "
-                f"{columns.label or 'no label'}, or other names of labels"
+                f"{shown(file)} has other columns than {shown(files[0][0])}: expected {found}, "
+                f"found {columns}" + (", with other names" if str(columns) == str(found) else "")
             )
         if found is None and columns.label is None:
             _log.warning("%s: no column of labels was found", shown(path))
@@ -214,7 +252,9 @@ def _choose_columns(file: Path, schema: Any) -> _Columns:
     }
     labels = [name for name in _LABEL_NAMES if name in types and _is_label(types[name])]
     label = next(iter([*labels, *said]), None)
-    return _Columns(preferred[0], label, None if label is None else said.get(label))
+    if label is None:
+        return _Columns(preferred[0], None, None, None)
+    return _Columns(preferred[0], label, said.get(label), _label_kind(types[label]))
 
 
 def _features(schema: Any) -> dict[str, Any]:
@@ -235,8 +275,14 @@ def _holds_images(name: str, kind: Any) -> bool:
 
 
 def _is_label(kind: Any) -> bool:
-    text = str(kind)
-    return text.lstrip("u").startswith("int") or "string" in text
+    return _label_kind(kind) in ("whole numbers", "text")
+
+
+def _label_kind(kind: Any) -> str:
+    """Of a column of this type, what its values are as labels; else the type itself."""
+    if _WHOLE_NUMBER.fullmatch(str(kind)):
+        return "whole numbers"
+    return "text" if _TEXT.fullmatch(str(kind)) else str(kind)
 
 
 def _read_values(parquet: Any, files: list[Path], column: str) -> tuple[str, ...]:
@@ -247,10 +293,12 @@ def _read_values(parquet: Any, files: list[Path], column: str) -> tuple[str, ...
             for rows in opened.iter_batches(4096, columns=[column], use_threads=False):
                 values.update(rows.column(column).to_pylist())
                 if None in values:
-                    raise DataError(f"{shown(file)} has rows without a {column}: expected one each")
+                    raise DataError(
+                        f"{shown(file)} has rows without a {shown(column)}: expected one each"
+                    )
                 if len(values) > MAX_LABELS:
                     raise DataError(
-                        f"{shown(file)} has more than {MAX_LABELS} different values of {column}: "
-                        "expected classes of images, not a name for each"
+                        f"{shown(file)} has more than {MAX_LABELS} different values of "
+                        f"{shown(column)}: expected classes of images, not a name for each"
                     )
     return tuple(str(value) for value in sorted(values))

@@ -123,6 +123,13 @@ def test_a_history_may_be_coarser_than_the_run_and_no_more_than_memory_holds():
         ),
         ({"name": "images", "zip_names": "cp9"}, r"data\.zip_names|zip_names: found 'cp9'"),
         ({"name": "images", "links": "copy"}, "links: found 'copy', expected 'follow' or 'refuse'"),
+        ({"name": "idx", "links": "refuse"}, "links is refuse, but data.name idx does not look at"),
+        (
+            {"name": "images", "shards": "a.tar", "links": "refuse"},
+            "links is refuse, but data.shards a.tar are archives",
+        ),
+        ({"name": "idx", "max_pixels": 1 << 20}, "max_pixels is 1048576, but data.name idx"),
+        ({"labels": "a\nb"}, r"data\.labels is a\\nb, but"),
         ({"name": "images", "max_pixels": 100}, "max_pixels: found 100, expected greater than"),
     ],
 )

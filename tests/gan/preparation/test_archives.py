@@ -374,3 +374,10 @@ def test_a_changed_byte_is_an_error_of_ours_or_none(
 
 def _contents(path: Path) -> list[Content]:
     return list(open_collection(path, SUFFIXES).contents())
+
+
+@pytest.mark.parametrize("name", ["q.tar", "q.tar.gz", "q.zip"])
+def test_pipes_are_refused_without_waiting(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="it is no plain file"):
+        open_collection(tmp_path / name, SUFFIXES)

@@ -175,3 +175,23 @@ def test_labels_for_all_in_several_archives_are_refused(tmp_path: Path) -> None:
     wanted = Wanted(frozenset({".png"}), is_label_file(""))
     with pytest.raises(DataError, match=r"several archives have labels in dataset\.json"):
         open_shards(tmp_path, "{0,1}.tar", functools.partial(open_collection, wanted=wanted))
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_a_table_of_labels_for_all_shards(tmp_path: Path, within: bool) -> None:
+    table = b"image,kind\n" + b"".join(
+        f"{split}{place}.png,{'xy'[place % 2]}\n".encode() for split in "ab" for place in range(9)
+    )
+    for name, split in (("train", "a"), ("test", "b")):
+        tar(tmp_path / f"{name}.tar", {f"{split}{place}.png": place for place in range(9)})
+    (tmp_path / "t.csv").write_bytes(table)
+    if within:
+        with tarfile.open(tmp_path / "test.tar", "a") as archive:
+            archive.add(tmp_path / "t.csv", "t.csv")
+        with pytest.raises(DataError, match=r"t\.csv is in .* and in one of its archives"):
+            run(tmp_path, "{train,test}.tar", labels="t.csv")
+        (tmp_path / "t.csv").unlink()
+    opened = run(tmp_path, "{train,test}.tar", labels="t.csv")
+    assert opened.label_names == ["x", "y"]
+    for split in ("train", "test"):
+        assert opened.labels(split).tolist() == [level % 2 for level in levels(opened, split)]

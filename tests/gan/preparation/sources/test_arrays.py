@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -110,7 +111,8 @@ def test_what_is_passed_over_is_said(tmp_path: Path, caplog: pytest.LogCaptureFi
         opened = run(path)
     assert len(opened.images("test")) == 3
     [message] = caplog.messages
-    assert message.endswith("passed over the arrays meta, val_images, val_labels")
+    assert message.endswith("passed over: 1 meta, 1 val_images, 1 val_labels")
+    assert opened.manifest.passed_over == {"meta": 1, "val_images": 1, "val_labels": 1}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         run(tmp_path / "nowhere.npz")
     (tmp_path / "text.npz").write_text("not an array")
-    with pytest.raises(DataError, match=r"text\.npz starts with b'not an'"):
+    with pytest.raises(DataError, match=r"text\.npz is damaged .* does not begin as a \.npy"):
         run(tmp_path / "text.npz")
     np.savez_compressed(tmp_path / "x.npz", x=images(50, 8, 8))
     content = bytearray((tmp_path / "x.npz").read_bytes())
@@ -187,3 +189,26 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path, form: str) -> None:
 
     peak(5000)  # what is imported on the way
     assert peak(15_000) - peak(5000) < 1_000_000
+
+
+def test_pipes_are_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.npy")
+    for path in (tmp_path / "x.npy", tmp_path):
+        with pytest.raises(DataError, match=r"x\.npy: it is no plain file"):
+            arrays.open_source(DataConfig(name="arrays", path=str(path), size=8))
+
+
+def test_max_pixels_and_other_files(tmp_path: Path) -> None:
+    path = folder_of(tmp_path / "set", {"x": images(30, 150, 150)})
+    (path / "readme.txt").write_text("")
+    assert run(path, channels=1).manifest.passed_over == {".txt": 1}
+    with pytest.raises(DataError, match="images of 150 x 150: expected at most 16384 pixels"):
+        run(path, max_pixels=128 * 128)
+
+
+@pytest.mark.parametrize(("label", "message"), [("", "an empty one, at the place 0")])
+def test_names_of_labels_that_are_none(tmp_path: Path, label: str, message: str) -> None:
+    labels = np.array([label, "x", "y"] * 10)
+    path = folder_of(tmp_path / "set", {"x": images(30, 8, 8), "y": labels})
+    with pytest.raises(DataError, match=message):
+        run(path)

@@ -80,11 +80,12 @@ def test_the_names_of_lsun(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     assert_images(opened, "train", [*range(5), *range(10, 13)])
     assert_images(opened, "test", [5, 6, 13])
     assert opened.labels("train").tolist() == [0] * 5 + [1] * 3
-    write(path / "test_lmdb", range(20, 22))
+    write(path / "bedroom_test_lmdb", range(20, 22))
     with caplog.at_level(logging.WARNING):
         opened = run(path)
     assert_images(opened, "test", [20, 21])
     assert "left out bedroom_val_lmdb, church_outdoor_val_lmdb" in caplog.text
+    assert opened.manifest.passed_over == {"bedroom_val_lmdb/": 1, "church_outdoor_val_lmdb/": 1}
 
 
 def test_one_environment_in_a_folder(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +260,34 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
         return highest
 
     assert peak(4000) < peak(1000) + 500_000
+
+
+def test_pipes_are_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.parquet")
+    for path in (tmp_path / "a.parquet", tmp_path):
+        with pytest.raises(DataError, match=r"a\.parquet: it is no plain file"):
+            parquet.open_source(DataConfig(name="parquet", path=str(path), size=8))
+
+
+def test_labels_of_two_kinds_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "set/test.parquet", range(5))
+    write(tmp_path / "set/train.parquet", range(5), columns={"label": pa.array([*"abcde"])})
+    with pytest.raises(DataError, match=r"label \(whole numbers\), found image and label \(text"):
+        run(tmp_path / "set")
+
+
+def test_lists_are_no_labels(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", range(40), columns={"label": pa.array([["a"]] * 40)})
+    assert run(path).label_names == []
+
+
+def test_names_of_labels_that_come_twice(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", range(40), names=["a", "a", "b"])
+    with pytest.raises(DataError, match="'a' more than once, at the places 0, 1"):
+        run(path)
+
+
+def test_capital_endings_and_other_files(tmp_path: Path) -> None:
+    write(tmp_path / "set/A.PARQUET", range(40), names=NAMES)
+    (tmp_path / "set/readme.md").write_text("")
+    assert run(tmp_path / "set").manifest.passed_over == {".md": 1}
