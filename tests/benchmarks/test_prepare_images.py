@@ -44,7 +44,7 @@ def test_a_checkout_that_prepares_other_bytes_is_refused(tmp_path: Path, other: 
             "\nas_it_was = prepare"
             "\ndef prepare(config, out, **options):"
             "\n    as_it_was(config, out, **options)"
-            "\n    for array in sorted(Path(out).glob('*.npy')):"
+            "\n    for array in sorted(__import__('pathlib').Path(out).glob('*.npy')):"
             "\n        array.write_bytes(array.read_bytes() + b'more')\n"
         )
     make_images(tmp_path / "images", 20, "png", 8)
