@@ -76,7 +76,7 @@ def make_images(folder: Path, count: int, kind: str, size: int) -> None:
 
 
 def packed(folder: Path, container: str) -> Path:
-    """The folder's files in a container of that kind, without compression."""
+    """The folder's files in a container of that kind; a zip deflates them, a tar does not."""
     if container == "folder":
         return folder
     return Path(shutil.make_archive(str(folder), container, folder))
