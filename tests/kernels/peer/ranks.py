@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 # A rank that waits for one that has failed gives up after so many seconds.
-PATIENCE = 60
+PATIENCE = 120
 
 
 class Ranks:
