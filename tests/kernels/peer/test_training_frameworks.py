@@ -4,6 +4,7 @@ Each network computes in float64, so that the two differ by rounding alone.
 """
 
 import copy
+import inspect
 import io
 import pickle
 from collections.abc import Callable
@@ -403,6 +404,19 @@ def test_gradients_of_each_example_and_ensembles() -> None:
 
 
 # --- looking in ---
+
+
+@pytest.mark.parametrize(
+    "make", [*MODULES, DiscriminatorLoss, GeneratorLoss, lambda: BatchNormActivation(3)]
+)
+def test_every_attribute_can_be_read(make: Callable[[], nn.Module]) -> None:
+    module = make()
+    assert dict(inspect.getmembers(module))["training"] is True
+    if isinstance(module, nn.Sequential):  # without layers, too
+        while len(module):
+            module.pop(-1)
+        assert not hasattr(module, "weight")
+        assert dict(inspect.getmembers(module))["training"] is True
 
 
 def test_a_hook_on_every_module_sees_what_it_gives() -> None:
