@@ -34,7 +34,7 @@ from tests.kernels.peer.textbook import (
     textbook,
 )
 
-pytestmark = pytest.mark.skipif(not dist.is_available(), reason="PyTorch without distributed")
+pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="PyTorch without gloo")
 WORLD = 2
 
 

@@ -5,7 +5,7 @@ import torch.distributed as dist
 
 from tests.kernels.peer.ranks import Ranks
 
-pytestmark = pytest.mark.skipif(not dist.is_available(), reason="PyTorch without distributed")
+pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="PyTorch without gloo")
 
 
 @pytest.fixture
