@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 # What `torch.nn.utils.parametrizations.spectral_norm` registers has no public name; without it
@@ -17,6 +17,14 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 SpectralNormalisation = _SpectralNorm
 # What all batch normalisations are has no public name either.
 AnyBatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+def recorded(value: object) -> bool:
+    """Whether a trace records what is done to `value`: torch.fx, or torch.jit.
+
+    Whether it is torch.jit has a public name, but one without types.
+    """
+    return isinstance(value, fx.Proxy) or torch._C._get_tracing_state() is not None
 
 
 def lerp_all_(ours: Sequence[Tensor], theirs: Sequence[Tensor], share: float) -> None:

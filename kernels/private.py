@@ -39,6 +39,37 @@ def looked_into(*tensors: Tensor) -> bool:
     return any(torch._C._functorch.is_legacy_batchedtensor(tensor) for tensor in tensors)
 
 
+def intercepted(*tensors: Tensor) -> bool:
+    """Whether something takes the operators for itself: FakeTensor mode or make_fx, for example.
+
+    It sees those that go through torch's dispatcher alone, and may have no values to read.
+    """
+    if torch._C._len_torch_dispatch_stack() > 0:
+        return True
+    own = Tensor.__torch_dispatch__
+    return any(type(tensor).__torch_dispatch__ is not own for tensor in tensors)
+
+
+def count_operations(operator: object, formula: Callable[..., int]) -> None:
+    """Tell `torch.utils.flop_counter` what a call of an operator costs.
+
+    A counter copies the table when it is made, so that those that are counting are told too.
+
+    Args:
+        operator: of `torch.ops`, without its overload.
+        formula: of the shapes of its operands and, as `out_shape`, of its result.
+    """
+    # Imported where it is needed: it imports Triton.
+    from torch.utils import flop_counter
+    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+    flop_counter.register_flop_formula(operator)(formula)
+    for mode in _get_current_dispatch_mode_stack():
+        counter = getattr(mode, "counter", None)
+        if isinstance(counter, flop_counter.FlopCounterMode):
+            counter.flop_registry[operator] = flop_counter.flop_registry[operator]
+
+
 def recorded(value: object) -> bool:
     """Whether a trace records modules: torch.fx, whose values tell nothing, or torch.jit."""
     return isinstance(value, fx.Proxy) or torch._C._get_tracing_state() is not None

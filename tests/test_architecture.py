@@ -1,5 +1,6 @@
 """The house against its plan: who may import whom, and the map in CONTRIBUTING.md."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -51,6 +52,18 @@ def test_the_map_is_of_this_tree():
     assert sorted(rows) == sorted(rooms())
     for name in set(re.findall(r"`(\w+\.py)`", text)):
         assert list(ROOT.glob(f"[!.]*/**/{name}")), f"{name} is nowhere"
+
+
+def test_no_property_raises():
+    """`inspect.getmembers`, tracers and debuggers read them all: what may fail is a method."""
+    for file in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for function in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            names = {ast.unparse(decorator) for decorator in function.decorator_list}
+            if names & {"property", "cached_property", "functools.cached_property"}:
+                raised = [node for node in ast.walk(function) if isinstance(node, ast.Raise)]
+                assert not raised, f"{file}: {function.name}"
 
 
 def test_what_is_public_is_there():

@@ -57,7 +57,12 @@ class Prepared:
         return alphabet
 
     @property
-    def characters(self) -> Characters:
+    def characters(self) -> Characters | None:
+        """The alphabet of texts; None where examples are something else."""
+        alphabet = self.alphabet
+        return alphabet if isinstance(alphabet, Characters) else None
+
+    def text_alphabet(self) -> Characters:
         """The alphabet of texts.
 
         Raises:

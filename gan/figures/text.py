@@ -119,13 +119,13 @@ def divergences(rows: Mapping[str, npt.NDArray[Any]], path: PathLike) -> None:
 
 def real(prepared: Prepared, folder: Path, columns: int) -> None:
     """See `gan.figures.FigureKind`; as all below."""
-    texts = prepared.characters.decode(np.asarray(prepared.symbols("train")[: columns**2]))
+    texts = prepared.text_alphabet().decode(np.asarray(prepared.symbols("train")[: columns**2]))
     page(texts, folder / "real.png", title="training texts")
 
 
 def moment(snapshot: Snapshot, prepared: Prepared, path: Path, columns: int) -> None:
     """Samples of a step as a page."""
-    alphabet = prepared.characters
+    alphabet = prepared.text_alphabet()
     symbols = snapshot.samples.astype(symbol_dtype(alphabet.size), copy=False)
     texts = alphabet.decode(cast(Symbols, symbols))
     page(texts, path, title=f"step {snapshot.step:,}")
@@ -137,14 +137,14 @@ def course(snapshots: Sequence[Snapshot], prepared: Prepared, folder: Path) -> N
 
 def grid(samples: npt.NDArray[Any], prepared: Prepared, folder: Path, columns: int) -> None:
     """The first samples as a page."""
-    texts = prepared.characters.decode(np.asarray(samples[: columns**2]))
+    texts = prepared.text_alphabet().decode(np.asarray(samples[: columns**2]))
     page(texts, folder / "grid.png", title="samples")
 
 
 def between(path: npt.NDArray[Any], prepared: Prepared, folder: Path) -> None:
     """A block of lines a pair of latent vectors."""
     page(
-        prepared.characters.decode(rearrange(path, "r steps l -> (r steps) l")),
+        prepared.text_alphabet().decode(rearrange(path, "r steps l -> (r steps) l")),
         folder / "interpolation.png",
         title="from one latent vector to another",
         group=path.shape[1],

@@ -40,6 +40,7 @@ class Symbolic(Players):
         if data.alphabet is None:
             raise ValueError("players on symbols need an alphabet")
         self.alphabet = alphabet = data.alphabet
+        self._symbols_an_example = math.prod(alphabet.positions(self.generator.shape))
         # Of images: colours [V, C] in [−1, 1].
         self._colours = alphabet.table().to(device) if isinstance(alphabet, Colours) else None
 
@@ -121,7 +122,7 @@ class WeighingPlayers(Symbolic):
             "log_z": log_normaliser(log_weights.flatten()),
             "log_weight_variance": log_weights.var(),
             # E[−log g] over samples of g.
-            "generator_entropy": -log_probs.detach().mean() / math.prod(self.generator.positions),
+            "generator_entropy": -log_probs.detach().mean() / self._symbols_an_example,
         }
 
     def _spread(self, fake: Tensor, real: Tensor) -> Tensor:

@@ -53,9 +53,9 @@ def load_generator(path: str | os.PathLike[str], device: torch.device | str = "c
 
     Returns:
         The generator in evaluation mode, its parameters frozen. `generator(latent)` takes
-        `[B, latent_size]` and gives `[B, *generator.shape]`, images in [−1, 1], or, with
-        `generator.alphabet`, logits of symbols; `generator.draw_latent` draws from its prior, and
-        `gan.generators.sampling.generate` gives examples.
+        `[B, latent_size]` or `[B, latent_size, 1, 1]` and gives `[B, *generator.shape]`, images in
+        [−1, 1], or, with `generator.alphabet`, logits of symbols; `generator.draw_latent` draws
+        from its prior, and `gan.generators.sampling.generate` gives examples.
 
     Raises:
         StateError: the file is missing, damaged, not a generator of this project, of another

@@ -110,7 +110,7 @@ def save_text_judge(prepared: Prepared, path: str | os.PathLike[str], *, seed: i
     Raises:
         DataError: the data are no texts, or a split is empty.
     """
-    alphabet = prepared.characters
+    alphabet = prepared.text_alphabet()
     for split in SPLITS:
         if not len(prepared.symbols(split)):
             raise DataError(f"{prepared.folder}: the split {split} has no texts: expected some")

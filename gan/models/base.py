@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gan.config import ModelConfig
 from gan.pixels import Kind
+from gan.private import recorded
 from gan.symbols import Alphabet, Colours
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -47,15 +48,12 @@ class Generator(nn.Module):
         return self.config.latent_size
 
     @property
-    def positions(self) -> tuple[int, ...]:
+    def positions(self) -> tuple[int, ...] | None:
         """Where an example has one symbol each: (S, S) of an image, (L,) of a text, () of a label.
 
-        Raises:
-            ValueError: the generator's examples are not made of symbols.
+        None where examples are not made of symbols.
         """
-        if self.alphabet is None:
-            raise ValueError("the generator has no alphabet: its examples are not symbols")
-        return self.alphabet.positions(self.shape)
+        return None if self.alphabet is None else self.alphabet.positions(self.shape)
 
     @property
     def kind(self) -> Kind:
@@ -75,8 +73,44 @@ class Generator(nn.Module):
             return torch.rand(shape, generator=rng, device=rng.device).mul_(2).sub_(1)
         return torch.randn(shape, generator=rng, device=rng.device)
 
+    def flat_latent(self, latent: Tensor) -> Tensor:
+        """Latent vectors `[B, latent_size]`, as they are or from `[B, latent_size, 1, 1]`.
+
+        The second is what DCGANs take whose first layer is a convolution too.
+
+        Raises:
+            TypeError, ValueError: as `check_latent`.
+        """
+        self.check_latent(latent)
+        return latent.flatten(1)
+
+    def check_latent(self, latent: Tensor, *others: tuple[int, ...]) -> None:
+        """Refuse what are no latent vectors of this generator.
+
+        Args:
+            latent: `[B, latent_size]` or `[B, latent_size, 1, 1]`, floating point.
+            *others: more shapes that one latent vector may have.
+
+        Raises:
+            TypeError: they are not of floating point.
+            ValueError: they have another shape.
+        """
+        # A trace would keep what is found of its example as a constant.
+        if recorded(latent):
+            return
+        if not latent.is_floating_point():
+            raise TypeError(f"latent is {latent.dtype}, expected floating point")
+        known = ((self.latent_size,), (self.latent_size, 1, 1), *others)
+        if latent.dim() == 0 or tuple(latent.shape[1:]) not in known:
+            expected = " or ".join(f"[B, {', '.join(map(str, shape))}]" for shape in known)
+            raise ValueError(f"latent has shape {list(latent.shape)}, expected {expected}")
+
     def __call__(self, latent: Tensor) -> Tensor:
-        """`[B, latent_size]` to `[B, *shape]`, or to logits `[B, (V,) *positions]`."""
+        """`[B, latent_size]` to `[B, *shape]`, or to logits `[B, (V,) *positions]`.
+
+        Raises:
+            TypeError, ValueError: as `check_latent`.
+        """
         return cast(Tensor, super().__call__(latent))
 
 

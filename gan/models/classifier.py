@@ -44,7 +44,8 @@ class Generator(base.Generator):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Images `[B, C, S, S]` or `[B, C·S·S]` to logits `[B, V]`, or `[B]` of two labels."""
-        x = self.blocks(latent.reshape(len(latent), *self.shape))  # [B, W, 4, 4]
+        self.check_latent(latent, self.shape)
+        x = self.blocks(latent.reshape(latent.shape[0], *self.shape))  # [B, W, 4, 4]
         logits = self.dense(rearrange(x, "b c h w -> b (h w c)"))  # [B, V or 1]
         return base.as_logits(logits, _labels(self.alphabet))
 

@@ -44,7 +44,7 @@ class Generator(base.Generator):
 
     def forward(self, latent: Tensor) -> Tensor:
         """`[B, latent_size]` to `[B, D]`."""
-        points: Tensor = self.layers(latent)
+        points: Tensor = self.layers(self.flat_latent(latent))
         return points
 
 

@@ -94,7 +94,7 @@ class Generator(base.Generator):
 
     def forward(self, latent: Tensor) -> Tensor:
         """`[B, latent_size]` to `[B, C, S, S]`, or to logits `[B, S, S]` or `[B, V, S, S]`."""
-        x = self.dense(latent)  # [B, 4·4·W]
+        x = self.dense(self.flat_latent(latent))  # [B, 4·4·W]
         # Height and width outermost: in memory this is the channels_last layout, without a copy.
         x = rearrange(x, "b (h w c) -> b c h w", h=base.FIRST_SIZE, w=base.FIRST_SIZE)
         x = self.blocks(x)  # [B, W, S, S]

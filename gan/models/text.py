@@ -82,7 +82,7 @@ class Generator(base.Generator):
 
     def forward(self, latent: Tensor) -> Tensor:
         """`[B, latent_size]` to `[B, V, L]` or `[B, L]`."""
-        x = self.dense(latent).unflatten(1, (-1, *self.shape))  # [B, W, L]
+        x = self.dense(self.flat_latent(latent)).unflatten(1, (-1, *self.shape))  # [B, W, L]
         x = self.conv(F.relu(self.norm(self.blocks(x))))  # [B, V or 1, L]
         return base.as_logits(x, self.alphabet)
 

@@ -94,7 +94,7 @@ def prepare(
         if check is not None:
             extent = _extent(source, writer.count("train"), writer.count("test"), complete=True)
             check(extent._replace(only_held_out=classes.only_held_out()))
-    return writer.manifest
+    return writer.manifest()
 
 
 def _check_names(config: DataConfig, names: tuple[str, ...]) -> None:

@@ -40,7 +40,7 @@ class PreparedWriter:
 
         with PreparedWriter("data/prepared", source="digits", shape=(1, 8, 8)) as writer:
             writer.append("train", images)
-        writer.manifest
+        writer.manifest()
 
     Everything stands under temporary names until the block ends without error. On any error, an
     interrupt or a full disk for example, they are removed and what the folder held is untouched.
@@ -107,9 +107,12 @@ class PreparedWriter:
     ) -> bool | None:
         return self._context.__exit__(kind, error, trace)
 
-    @property
     def manifest(self) -> Manifest:
-        """What was written; there once the block has ended."""
+        """What was written; there once the block has ended.
+
+        Raises:
+            RuntimeError: it has not.
+        """
         if self._manifest is None:
             raise RuntimeError("the manifest is complete only after the writer's block has ended")
         return self._manifest

@@ -90,7 +90,7 @@ class FusedBlock(nn.Sequential):
     @property
     def convolution(self) -> nn.Conv2d | nn.ConvTranspose2d:
         """The first layer, which holds the convolution's weight, and its bias without a norm."""
-        return self[0]  # type: ignore[return-value]
+        return next(iter(self), None)  # type: ignore[return-value]
 
     @property
     def norm(self) -> nn.BatchNorm2d | nn.SyncBatchNorm | None:

@@ -129,12 +129,12 @@ class BatchNormActivation(FusedSequential):
     @property
     def weight(self) -> Tensor:
         """The normalisation's."""
-        return self[0].weight  # type: ignore[return-value]
+        return next(iter(self), None).weight  # type: ignore[union-attr, return-value]
 
     @property
     def bias(self) -> Tensor:
         """The normalisation's."""
-        return self[0].bias  # type: ignore[return-value]
+        return next(iter(self), None).bias  # type: ignore[union-attr, return-value]
 
     def extra_repr(self) -> str:
         """What `repr` says of the module."""

@@ -77,6 +77,7 @@ def test_import_does_nothing_else(tmp_path: Path) -> None:
         assert torch.equal(before, torch.get_rng_state())
         assert "triton" not in sys.modules
         assert "torch._dynamo" not in sys.modules
+        assert "torch.utils.flop_counter" not in sys.modules
     """
     run(code, tmp_path, package_on_path=True)
 

@@ -1,8 +1,17 @@
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
+from torch.utils.flop_counter import FlopCounterMode
 
-from kernels.private import constant_while_tracing, forward_mode, has_hooks, transformed
+from kernels.private import (
+    constant_while_tracing,
+    count_operations,
+    forward_mode,
+    has_hooks,
+    intercepted,
+    transformed,
+)
 
 
 def test_transforms_and_forward_mode_are_seen() -> None:
@@ -45,3 +54,30 @@ def test_a_constant_is_called_while_tracing() -> None:
     assert compiled(torch.ones(1)) == 3
     assert compiled(torch.ones(1)) == 3
     assert len(calls) == 1
+
+
+def test_modes_and_subclasses_intercept() -> None:
+    mode = FakeTensorMode()
+    fake = mode.from_tensor(torch.zeros(2))
+    assert not intercepted()
+    assert not intercepted(torch.zeros(2), nn.Parameter(torch.zeros(2)))
+    assert intercepted(torch.zeros(2), fake)
+    with mode:
+        assert intercepted()
+
+
+def test_a_counter_that_is_counting_learns_of_an_operator() -> None:
+    with FlopCounterMode(display=False) as counter:
+
+        @torch.library.custom_op("kernels_tests::twice", mutates_args=())
+        def twice(x: torch.Tensor) -> torch.Tensor:
+            return x * 2
+
+        count_operations(
+            torch.ops.kernels_tests.twice, lambda x, out_shape: 100 * x[0] + out_shape[0]
+        )
+        twice(torch.zeros(3))
+    assert counter.get_total_flops() == 303
+    with FlopCounterMode(display=False) as later:
+        twice(torch.zeros(2))
+    assert later.get_total_flops() == 202

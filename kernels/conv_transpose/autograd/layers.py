@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...private import looked_into
+from ...private import intercepted, looked_into
 from ..definitions.normalisation import BatchNorm, ChannelMoments, Coefficients, normalised
 from ..definitions.products import Prologue, WithStatistics
 from ..launch import normalisation as launch
@@ -62,7 +62,7 @@ def run_layers(x: Tensor, layers: Sequence[Layer], folding: bool = True) -> Tens
         folding: let a product apply the normalisation before it, rather than a pass of its own.
     """
     weights = [layer.weight for layer in layers]
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or intercepted(x):
         return in_layout(composition(x, layers, TRITON), x, *weights)
     held: Tensor | _Pending = x
     for layer in layers:

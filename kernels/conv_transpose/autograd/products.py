@@ -9,17 +9,20 @@ runs on the same kernels: R1, gradient penalties and path lengths included. An a
 epilogue is differentiated in terms of its output, which is saved instead of its input.
 
 In eager mode these are plain autograd functions; under `torch.compile` they are operators of
-`torch.library`, opaque to the compiler. The library's own dispatch would cost every eager call some
-ten microseconds. Both have the same derivatives, written once over the set of operators to use.
+`torch.library`, opaque to the compiler, and so they are where something else takes operators for
+itself: counters of operations, fake tensors. The library's own dispatch would cost every eager
+call some ten microseconds. Both have the same derivatives, written once over the set of operators
+to use.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ...private import looked_into
+from ...private import count_operations, intercepted, looked_into
 from .. import twin
 from ..activations import activation_backward
 from ..geometry import Geometry
@@ -46,19 +49,19 @@ def conv2d(
 def conv_transpose2d_weight_grad(x: Tensor, grad: Tensor) -> Tensor:
     """`functions.conv_transpose2d_weight_grad` on Triton. Arguments are checked there."""
     y, cast_grad, _ = _cast(x, grad, None)
-    return in_layout(_products().wgrad(cast_grad, y), x, grad)
+    return in_layout(_products(cast_grad, y).wgrad(cast_grad, y), x, grad)
 
 
 def dgrad(y: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
     """activation(dgrad(y, weight) + bias) in channels_last, whatever the operands are in."""
     y, weight, bias = _cast(y, weight, bias)
-    return _products().dgrad(y, weight, bias, activation, 2 * y.shape[2], 2 * y.shape[3])
+    return _products(y, weight).dgrad(y, weight, bias, activation, 2 * y.shape[2], 2 * y.shape[3])
 
 
 def fprop(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
     """activation(fprop(x, weight) + bias) in channels_last, whatever the operands are in."""
     x, weight, bias = _cast(x, weight, bias)
-    return _products().fprop(x, weight, bias, activation)
+    return _products(x, weight).fprop(x, weight, bias, activation)
 
 
 class _Products(NamedTuple):
@@ -69,8 +72,8 @@ class _Products(NamedTuple):
     wgrad: Callable[..., Tensor]
 
 
-def _products() -> _Products:
-    return _LIBRARY if torch.compiler.is_compiling() else _EAGER
+def _products(*operands: Tensor) -> _Products:
+    return _LIBRARY if torch.compiler.is_compiling() or intercepted(*operands) else _EAGER
 
 
 def _for(products: _Products, g: Tensor) -> tuple[_Products, Tensor]:
@@ -80,7 +83,7 @@ def _for(products: _Products, g: Tensor) -> tuple[_Products, Tensor]:
     """
     if looked_into(g):
         return _TORCH, g
-    return products, channels_last(g)
+    return _LIBRARY if intercepted(g) else products, channels_last(g)
 
 
 def _cast(x: Tensor, other: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -262,3 +265,27 @@ _LIBRARY = _Products(
     _operator("wgrad", _wgrad_body, _wgrad_fake, _save_inputs,
               _wgrad_backward),
 )  # fmt: skip
+
+
+# Two operations a multiplication: 16 taps of A·B weights at every pixel of the small image, in
+# whichever of the three, as PyTorch counts its convolutions and their derivatives.
+
+
+def _dgrad_count(y: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    return 2 * y[0] * y[2] * y[3] * math.prod(weight)
+
+
+def _fprop_count(
+    x: Sequence[int], weight: Sequence[int], *_: object, out_shape: Sequence[int], **__: object
+) -> int:
+    return _dgrad_count(out_shape, weight)
+
+
+def _wgrad_count(
+    x: Sequence[int], y: Sequence[int], *_: object, out_shape: Sequence[int], **__: object
+) -> int:
+    return _dgrad_count(y, out_shape)
+
+
+for _name, _count in (("dgrad", _dgrad_count), ("fprop", _fprop_count), ("wgrad", _wgrad_count)):
+    count_operations(getattr(getattr(torch.ops, _NAMESPACE), _name), _count)

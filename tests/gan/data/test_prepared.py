@@ -189,7 +189,8 @@ def test_the_kind_of_examples_and_the_names_of_labels(folder: Path, tmp_path: Pa
     assert (symbols.kind, symbols.manifest.kind) == ("images", "symbol_images")
     for prepared in (images, symbols):
         with pytest.raises(DataError, match=f"holds {prepared.manifest.kind}: expected text"):
-            _ = prepared.characters
+            prepared.text_alphabet()
+        assert prepared.characters is None
 
 
 class TestSymbols:

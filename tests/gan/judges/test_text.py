@@ -171,7 +171,7 @@ def test_the_counts_of_many_characters_come_back(tmp_path: Path):
     config = DataConfig(name="text", path=str(tmp_path / "text.txt"), length=12, alphabet=3500)
     prepare(config, tmp_path / "prepared", progress=False)
     prepared = open_prepared(tmp_path / "prepared")
-    size = prepared.characters.size
+    size = prepared.text_alphabet().size
     assert size > 600
     report = as_json(save_text_judge(prepared, tmp_path / "judge.safetensors", seed=0))
     judge = load_text_judge(tmp_path / "judge.safetensors", prepared.manifest.checksum)

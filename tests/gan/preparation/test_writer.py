@@ -104,7 +104,7 @@ def test_skipped_names_are_bounded_and_counted(tmp_path: Path) -> None:
     with PreparedWriter(tmp_path, source="images", shape=SHAPE) as writer:
         for index in range(MAX_SKIPPED_NAMES + 5):
             writer.skip(f"{index}.png")
-    skipped = writer.manifest.skipped
+    skipped = writer.manifest().skipped
     assert skipped.count == MAX_SKIPPED_NAMES + 5
     assert len(skipped.names) == MAX_SKIPPED_NAMES
     assert skipped.names[-1] == f"{MAX_SKIPPED_NAMES - 1}.png"
@@ -138,8 +138,8 @@ class TestWriterRefuses:
                 with pytest.raises(ValueError, match=message):
                     writer.append("train", wrong, labels)
             with pytest.raises(RuntimeError, match="after the writer's block"):
-                _ = writer.manifest
-        assert writer.manifest.splits["train"].count == 0
+                writer.manifest()
+        assert writer.manifest().splits["train"].count == 0
 
     def test_labels_without_names(self, tmp_path: Path) -> None:
         with (

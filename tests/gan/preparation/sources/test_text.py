@@ -299,7 +299,9 @@ def test_a_chinese_text_says_what_it_loses(
         assert symbols.dtype == (np.uint8 if size <= 256 else np.dtype("<u2"))
         assert prepared.manifest.dtype == symbols.dtype.name
         assert (out / "manifest.json").read_text().count('"without_symbol"') == (lost is not None)
-        decoded = prepared.characters.decode(np.concatenate([symbols, prepared.symbols("test")]))
+        decoded = prepared.text_alphabet().decode(
+            np.concatenate([symbols, prepared.symbols("test")])
+        )
         assert any("\ufffd" in each for each in decoded) == (lost is not None)
         said = [record.message for record in caplog.records]
         if size == 96:
