@@ -4,14 +4,17 @@ Another version of torch may not have these: what then has to be changed stands 
 else.
 """
 
+import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 from torch.autograd import forward_ad
 
 F = TypeVar("F", bound=Callable[..., object])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def transformed() -> bool:
@@ -42,6 +45,47 @@ def looked_into(*tensors: Tensor) -> bool:
 def recorded(value: object) -> bool:
     """Whether a trace records modules: torch.fx, whose values tell nothing, or torch.jit."""
     return isinstance(value, fx.Proxy) or torch._C._get_tracing_state() is not None
+
+
+def leaf(function: Callable[P, R]) -> Callable[P, R]:
+    """Have torch.fx record a call of the function as one node.
+
+    A module's function that looks at its arguments is a leaf to `torch.fx.wrap` only where it is
+    called by its own module's name.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, fx.Proxy):
+                node: Any = value.tracer.create_proxy("call_function", call, args, kwargs)
+                return node  # type: ignore[no-any-return]
+        return function(*args, **kwargs)
+
+    return call
+
+
+def intercepted(*tensors: Tensor) -> bool:
+    """Whether something takes the operators for itself: FakeTensor mode or make_fx, for example.
+
+    It sees those that go through torch's dispatcher alone, and may have no values to read.
+    """
+    if torch._C._len_torch_dispatch_stack() > 0:
+        return True
+    own = Tensor.__torch_dispatch__
+    return any(type(tensor).__torch_dispatch__ is not own for tensor in tensors)
+
+
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
+    """The shape as integers, to be compared: while torch.jit traces, `tensor.shape` has tensors."""
+    state = torch._C._get_tracing_state()
+    if state is None:
+        return tensor.shape
+    torch._C._set_tracing_state(None)
+    try:
+        return tensor.shape
+    finally:
+        torch._C._set_tracing_state(state)
 
 
 def constant_while_tracing(function: F) -> F:

@@ -21,6 +21,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..private import shape_of
+
 # e^r = 1 + r + r²·P(r) for |r| ≤ ½ log 2, and x = n log 2 + r in two parts, the first of so few
 # bits that n times it is exact: S. L. Moshier, Cephes mathematical library, `expf`.
 LOG2_E = 1.44269504088896341
@@ -54,7 +56,7 @@ def estimate_bits(categories: int) -> int:
 
 
 def exponential_(x: Tensor) -> Tensor:
-    """exp(x) for x ≤ 0, in place: fp32, the same bits everywhere, within 1.2e-7 of itself."""
+    """exp(x) for x ≤ 0: fp32, the same bits everywhere, within 1.2e-7 of itself; overwrites x."""
     x.nan_to_num_(nan=LOWEST).clamp_min_(LOWEST)
     n = (x * LOG2_E).add_(0.5).floor_()
     x.sub_(n * LOG_2_HIGH).sub_(n * LOG_2_LOW)  # r
@@ -64,7 +66,7 @@ def exponential_(x: Tensor) -> Tensor:
         if coefficient != POLYNOMIAL[-1]:
             polynomial.mul_(x)
     polynomial.mul_(x * x).add_(x).add_(1.0)
-    return torch.mul(polynomial, _power_of_two(n.to(torch.int32)), out=x)
+    return polynomial.mul_(_power_of_two(n.to(torch.int32)))
 
 
 def cumulative_categorical(logits: Tensor, dim: int) -> Tensor:
@@ -79,7 +81,7 @@ def cumulative_categorical(logits: Tensor, dim: int) -> Tensor:
     Returns:
         int32, of the same shape, not decreasing along `dim`, below 2^31.
     """
-    categories = logits.shape[dim]
+    categories = shape_of(logits)[dim]
     e = exponential_(logits.sub_(logits.amax(dim, keepdim=True)))
     bits = estimate_bits(categories)
     estimate = (e * 2.0**bits).add_(0.5).to(torch.int32)

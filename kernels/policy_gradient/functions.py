@@ -1,17 +1,16 @@
 """Discrete generators: draw from logits, log-probabilities, and the gradient of a policy."""
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..dispatch import Operator, TritonImplementation, register
+from ..dispatch import Impl, Operator, TritonImplementation, register
+from ..private import leaf, looked_into, shape_of
 from . import autograd
-from .fixed_point import MOST_CATEGORIES
-from .stream import Stream, check_stream
-
-_SYMBOLS = (torch.uint8, torch.int16, torch.int32, torch.int64)
+from .arguments import MOST_SAMPLES, bernoulli, categorical, check_floating, check_symbols, integer
+from .stream import Stream, stream_of
+from .ways import way_of
 
 
 class Samples(NamedTuple):
@@ -28,14 +27,16 @@ class Samples(NamedTuple):
     log_probs: Tensor
 
 
+@leaf
 def sample_categorical(
     logits: Tensor,
     samples: int,
-    seed: int | Tensor,
+    seed: int | Tensor | None = None,
     offset: int | Tensor = 0,
     *,
+    generator: torch.Generator | None = None,
     dim: int = -1,
-    impl: str = "auto",
+    impl: Impl = "auto",
 ) -> Samples:
     """Draw M samples of a product of categorical distributions, and their log-probabilities.
 
@@ -72,17 +73,22 @@ def sample_categorical(
             an offset out of range or on another device, or an unknown `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    flat, positions = _categorical(logits, dim)
-    return _sample(_SAMPLE_CATEGORICAL, impl, logits, flat, positions, samples, seed, offset)
+    flat = categorical(logits, dim)
+    positions = logits.movedim(dim, -1).shape[1:-1]
+    return _sample(
+        _SAMPLE_CATEGORICAL, impl, logits, flat, positions, samples, seed, offset, generator
+    )
 
 
+@leaf
 def sample_bernoulli(
     logits: Tensor,
     samples: int,
-    seed: int | Tensor,
+    seed: int | Tensor | None = None,
     offset: int | Tensor = 0,
     *,
-    impl: str = "auto",
+    generator: torch.Generator | None = None,
+    impl: Impl = "auto",
 ) -> Samples:
     """Draw M samples of a product of Bernoulli distributions, and their log-probabilities.
 
@@ -107,11 +113,14 @@ def sample_bernoulli(
             on another device, or an unknown `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    flat, positions = _bernoulli(logits)
-    return _sample(_SAMPLE_BERNOULLI, impl, logits, flat, positions, samples, seed, offset)
+    flat = bernoulli(logits)
+    return _sample(
+        _SAMPLE_BERNOULLI, impl, logits, flat, logits.shape[1:], samples, seed, offset, generator
+    )
 
 
-def log_prob(logits: Tensor, symbols: Tensor, *, dim: int = -1, impl: str = "auto") -> Tensor:
+@leaf
+def log_prob(logits: Tensor, symbols: Tensor, *, dim: int = -1, impl: Impl = "auto") -> Tensor:
     """Log-probabilities of given symbols, differentiable in the logits to any order.
 
     Which distribution is meant the symbols' rank says: [M, B, positions…] for logits
@@ -136,40 +145,23 @@ def log_prob(logits: Tensor, symbols: Tensor, *, dim: int = -1, impl: str = "aut
         ValueError: shapes or devices that do not fit, symbols out of range, or an unknown `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    _check_floating(logits, "logits")
-    if not isinstance(symbols, Tensor) or symbols.dtype not in _SYMBOLS:
-        found = symbols.dtype if isinstance(symbols, Tensor) else type(symbols).__name__
-        raise TypeError(f"symbols are {found}: expected uint8, int16, int32 or int64")
-    if symbols.dim() == logits.dim() + 1:
-        (flat, positions), values = _bernoulli(logits), 2
-    elif symbols.dim() == logits.dim() and logits.dim() > 0:
-        flat, positions = _categorical(logits, dim)
-        values = flat.shape[-1]
-    else:
-        raise ValueError(
-            f"symbols have shape {list(symbols.shape)} and logits {list(logits.shape)}: expected "
-            "[M, B, positions…] with logits [B, positions…] or [B, positions…, V]"
-        )
-    expected = (flat.shape[0], *positions)
-    if symbols.shape[1:] != expected or symbols.shape[0] < 1:
-        raise ValueError(
-            f"symbols have shape {list(symbols.shape)}: with these logits expected "
-            f"[M, {', '.join(map(str, expected))}], M ≥ 1"
-        )
-    if symbols.device != logits.device:
-        raise ValueError(f"symbols are on {symbols.device} and logits on {logits.device}")
-    if symbols.device.type == "cpu" and symbols.numel() and not torch.compiler.is_compiling():
+    check_floating(logits, "logits")
+    axis = check_symbols(symbols, logits, dim)
+    flat = bernoulli(logits) if axis is None else categorical(logits, axis)
+    if symbols.device.type == "cpu" and way_of(symbols, logits) == "eager" and symbols.numel():
+        values = 2 if axis is None else flat.shape[-1]
         least, most = (int(each) for each in symbols.aminmax())
         if least < 0 or most >= values:
             raise ValueError(
                 f"symbols are between {least} and {most}: expected 0 ≤ symbols < {values}"
             )
-    given = symbols.detach().reshape(symbols.shape[0], *flat.shape[:2])
+    given = symbols.detach().unsqueeze(2).flatten(2)  # [M, B, P]
     return _LOG_PROB.run(impl, flat, given.contiguous())
 
 
+@leaf
 def weighted_log_prob(
-    logits: Tensor, symbols: Tensor, weights: Tensor, *, dim: int = -1, impl: str = "auto"
+    logits: Tensor, symbols: Tensor, weights: Tensor, *, dim: int = -1, impl: Impl = "auto"
 ) -> Tensor:
     """Σ_b Σ_m w^(m,b) log g(x^(m,b)|z_b): minus B times what the generator minimises.
 
@@ -195,8 +187,8 @@ def weighted_log_prob(
         ValueError: shapes or devices that do not fit, symbols out of range, or an unknown `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    _check_floating(weights, "weights")
-    if isinstance(symbols, Tensor) and weights.shape != symbols.shape[:2]:
+    check_floating(weights, "weights")
+    if isinstance(symbols, Tensor) and shape_of(weights) != shape_of(symbols)[:2]:
         raise ValueError(
             f"weights have shape {list(weights.shape)}: expected [M, B] = "
             f"{list(symbols.shape[:2])}, as the symbols"
@@ -207,66 +199,21 @@ def weighted_log_prob(
     return (weights.detach().to(log_probs.dtype) * log_probs).sum()
 
 
-# --- arguments -----------------------------------------------------------------------------------
-
-
-def _check_floating(tensor: Tensor, argument: str) -> None:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{argument} is a {type(tensor).__name__}: expected a tensor")
-    if not tensor.is_floating_point():
-        raise TypeError(
-            f"{argument} has dtype {tensor.dtype}: expected float16, bfloat16, float32 or float64"
-        )
-
-
-def _categorical(logits: Tensor, dim: int) -> tuple[Tensor, torch.Size]:
-    """Logits as [B, P, V], a view where possible, and the shape of the positions."""
-    _check_floating(logits, "logits")
-    if logits.dim() < 2:
-        raise ValueError(
-            f"logits have shape {list(logits.shape)}: expected [B, positions…, V], V categories"
-        )
-    if not -logits.dim() <= dim < logits.dim() or dim % logits.dim() == 0:
-        raise ValueError(
-            f"dim={dim}: expected a dimension of logits of shape {list(logits.shape)}, not the "
-            "first, which is the batch"
-        )
-    last = logits.movedim(dim, -1)
-    batch, *positions, categories = last.shape
-    if not 1 <= categories <= MOST_CATEGORIES:
-        raise ValueError(
-            f"logits of shape {list(logits.shape)} have {categories} categories in dimension "
-            f"{dim}: expected 1 to {MOST_CATEGORIES}"
-        )
-    return last.reshape(batch, math.prod(positions), categories), torch.Size(positions)
-
-
-def _bernoulli(logits: Tensor) -> tuple[Tensor, torch.Size]:
-    """Logits as [B, P], a view where possible, and the shape of the positions."""
-    _check_floating(logits, "logits")
-    if logits.dim() == 0:
-        raise ValueError("logits have shape []: expected [B, positions…]")
-    batch, *positions = logits.shape
-    return logits.reshape(batch, math.prod(positions)), torch.Size(positions)
-
-
 def _sample(
     operator: "Operator[[Tensor, int, Stream], tuple[Tensor, Tensor]]",
-    impl: str,
+    impl: Impl,
     logits: Tensor,
     flat: Tensor,
-    positions: torch.Size,
+    positions: tuple[int, ...],
     samples: int,
-    seed: int | Tensor,
+    seed: int | Tensor | None,
     offset: int | Tensor,
+    generator: torch.Generator | None,
 ) -> Samples:
-    if isinstance(samples, bool) or not isinstance(samples, int | torch.SymInt):
-        raise TypeError(f"samples is a {type(samples).__name__}: expected an int")
-    if samples < 1:
-        raise ValueError(f"samples={samples}: expected at least 1")
-    stream = check_stream(seed, offset, logits.device)
-    symbols, log_probs = operator.run(impl, flat, samples, stream)
-    return Samples(symbols.reshape(samples, flat.shape[0], *positions), log_probs)
+    count = integer(samples, "samples", 1, MOST_SAMPLES)
+    stream = stream_of(seed, offset, generator, logits)
+    symbols, log_probs = operator.run(impl, flat, count, stream)
+    return Samples(symbols.reshape(count, flat.shape[0], *positions), log_probs)
 
 
 # --- operators -----------------------------------------------------------------------------------
@@ -290,6 +237,11 @@ def _log_prob_triton(logits: Tensor, symbols: Tensor) -> Tensor:
 
 def _why_unsupported(logits: Tensor, *_: object) -> str | None:
     """Why the kernels cannot compute a call, or None."""
+    if looked_into():
+        return (
+            "a transform of torch.func, forward mode or torch.jit.trace is active, and the kernels "
+            "have no rule for it"
+        )
     if logits.dtype == torch.float64:
         return "logits are float64, and the kernels compute in float32"
     return None

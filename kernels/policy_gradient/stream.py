@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .arguments import INTEGERS, integer
+from .ways import way_of
+
 # A tensor, or a numpy array.
 Array = Any
 
@@ -32,42 +35,91 @@ class Stream(NamedTuple):
     """Which random numbers a call draws.
 
     Attributes:
-        seed: 64 bits: an int, −2^63 ≤ seed < 2^64, or a 0-d int64 tensor on the logits' device.
-        offset: what tells calls with the same seed apart: an int, 0 ≤ offset < 2^32, or a 0-d
-            int64 tensor there, taken modulo 2^32.
+        seed: 64 bits: an int, −2^63 ≤ seed < 2^64, or an int64 tensor of one number on the logits'
+            device.
+        offset: what tells calls with the same seed apart: an int, 0 ≤ offset < 2^32, or an int64
+            tensor of one number there, taken modulo 2^32.
     """
 
     seed: int | Tensor
     offset: int | Tensor
 
 
-def check_stream(seed: int | Tensor, offset: int | Tensor, device: torch.device) -> Stream:
-    """The stream, if it is one.
+def stream_of(
+    seed: int | Tensor | None,
+    offset: int | Tensor,
+    generator: torch.Generator | None,
+    logits: Tensor,
+) -> Stream:
+    """The stream that a call asks for.
+
+    Args:
+        seed: an integer, a tensor of one integer on the CPU or on the logits' device, or None.
+        offset: an integer, or such a tensor.
+        generator: what the seed is drawn from where there is none; it moves on by one number.
+        logits: what will be drawn from.
 
     Raises:
-        TypeError: an argument is neither an int nor an integer tensor.
-        ValueError: it is out of range, has another shape than () or [1], or is elsewhere.
+        TypeError: neither or both of seed and generator; a seed or an offset that is no integer,
+            a generator that is none.
+        ValueError: an integer out of range, a tensor of another shape than () or [1], or one of
+            them on another device.
     """
-    for name, value, least, below in (
-        ("seed", seed, -(2**63), 2**64),
-        ("offset", offset, 0, OFFSETS),
-    ):
-        if isinstance(value, Tensor):
-            if value.dtype != torch.int64:
-                raise TypeError(f"{name} has dtype {value.dtype}: a tensor of it must be int64")
-            if value.numel() != 1:
-                raise ValueError(
-                    f"{name} has shape {list(value.shape)}: expected one number, of shape []"
-                )
-            if value.device != device:
-                raise ValueError(f"{name} is on {value.device} and logits are on {device}")
-        elif isinstance(value, bool) or not isinstance(value, int | torch.SymInt):
-            raise TypeError(
-                f"{name} is a {type(value).__name__}: expected an int or an int64 tensor"
-            )
-        elif not least <= value < below:
-            raise ValueError(f"{name}={value}: expected {least} ≤ {name} < {below}")
-    return Stream(seed, offset)
+    if generator is None:
+        if seed is None:
+            raise TypeError("neither seed nor generator is given: expected one of them")
+        return Stream(
+            _number(seed, "seed", -(2**63), 2**64 - 1, logits),
+            _number(offset, "offset", 0, OFFSETS - 1, logits),
+        )
+    if seed is not None:
+        raise TypeError("seed and generator are both given: expected one of them")
+    drawn = _drawn(generator, logits)
+    return Stream(drawn, _number(offset, "offset", 0, OFFSETS - 1, logits))
+
+
+def _number(
+    value: int | Tensor, argument: str, least: int, most: int, logits: Tensor
+) -> int | Tensor:
+    """A seed or an offset, of the two kinds that a stream has."""
+    expected = "an integer or a tensor of one integer"
+    if not isinstance(value, Tensor):
+        return integer(value, argument, least, most, expected)
+    if value.dtype not in INTEGERS:
+        raise TypeError(f"{argument} has dtype {value.dtype}: expected {expected}")
+    if value.numel() != 1:
+        raise ValueError(
+            f"{argument} has shape {list(value.shape)}: expected one number, of shape []"
+        )
+    if value.device == logits.device:
+        return value.to(torch.int64)
+    if value.device.type != "cpu":
+        raise ValueError(
+            f"{argument} is on {value.device} and logits are on {logits.device}: expected it on "
+            "the CPU or there"
+        )
+    if way_of(logits, value) != "eager":
+        return value.to(logits.device, torch.int64)
+    return integer(value, argument, least, most, expected)  # it is read without waiting
+
+
+def _drawn(generator: torch.Generator, logits: Tensor) -> int | Tensor:
+    """A seed from a generator: an int from one on the CPU, a tensor from one on a GPU."""
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator is a {type(generator).__name__}: expected a torch.Generator"
+        )
+    if generator.device.type != "cpu" and generator.device != logits.device:
+        raise ValueError(
+            f"generator is on {generator.device} and logits are on {logits.device}: expected it "
+            "on the CPU or there"
+        )
+    seed = torch.randint(
+        -(2**63), 2**63 - 1, (), dtype=torch.int64, generator=generator, device=generator.device
+    )
+    if way_of(logits, seed) != "eager":
+        return seed.to(logits.device)
+    return int(seed) if generator.device.type == "cpu" else seed
 
 
 def words(
@@ -128,6 +180,27 @@ def words(
     )
 
 
+def words_of_plain_operators(
+    position: Tensor, row: Tensor, group: Tensor, stream: Stream
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`words` in fresh memory by torch's operators alone, for transforms and traces."""
+    seed, offset = (
+        each.reshape(()) if isinstance(each, Tensor) else _as_int64(each) for each in stream
+    )
+    return _philox(
+        (position, row, group, offset),
+        (seed & _MASK, (seed >> 32) & _MASK),
+        (None,) * BUFFERS,
+        None,
+        (
+            lambda a, b, out: a * b,
+            lambda a, b, out: a >> b,
+            lambda a, b, out: a ^ b,
+            lambda a, b, out: a & b,
+        ),
+    )
+
+
 def _philox(
     counter: Sequence[Array],
     key: Sequence[Array | int],
@@ -137,7 +210,7 @@ def _philox(
 ) -> tuple[Array, Array, Array, Array]:
     """Ten rounds, of int64 tensors or of numpy's int64 arrays: on a CPU those take half the time.
 
-    c1 and c3 are products of 64 bits whose low halves count: what they go into is masked.
+    `operations` return their result, in `out` where that is memory. c1 and c3 are products of 64 bits whose low halves count: what they go into is masked.
     """
     multiply, shift, xor, mask = operations
     (c0, c1, c2, c3), (k0, k1) = counter, key
@@ -150,17 +223,20 @@ def _philox(
             c0, c2 = ((p1 >> 32) ^ c1 ^ k0) & _MASK, ((p0 >> 32) ^ c3 ^ k1) & _MASK
         else:
             p0, p1 = multiply(c0, _ROUND_A, out=b0), multiply(c2, _ROUND_B, out=b1)
-            c0, c2 = shift(p1, 32, out=b2), shift(p0, 32, out=b3)
-            for half, other, k in ((c0, c1, k0), (c2, c3, k1)):
-                mask(xor(xor(half, other, out=half), k, out=half), _MASK, out=half)
+            c0 = mask(xor(xor(shift(p1, 32, out=b2), c1, out=b2), k0, out=b2), _MASK, out=b2)
+            c2 = mask(xor(xor(shift(p0, 32, out=b3), c3, out=b3), k1, out=b3), _MASK, out=b3)
             b0, b1, b4, b5 = b4, b5, b0, b1
         c1, c3 = p1, p0
         k0, k1 = (k0 + _KEY_A) & _MASK, (k1 + _KEY_B) & _MASK
-    drawn = c0, mask(c1, _MASK, out=c1), c2, mask(c3, _MASK, out=c3)
-    if factor is not None:
-        for each in drawn:
-            multiply(each, factor, out=each)
-    return drawn
+    w0, w1, w2, w3 = c0, mask(c1, _MASK, out=c1), c2, mask(c3, _MASK, out=c3)
+    if factor is None:
+        return w0, w1, w2, w3
+    return (
+        multiply(w0, factor, out=w0),
+        multiply(w1, factor, out=w1),
+        multiply(w2, factor, out=w2),
+        multiply(w3, factor, out=w3),
+    )
 
 
 @functools.cache
