@@ -31,7 +31,7 @@ from torch import Tensor
 from .private import constant_while_tracing
 
 Impl = Literal["auto", "triton", "torch"]
-IMPLEMENTATIONS: tuple[Impl, ...] = get_args(Impl)
+IMPLEMENTATIONS: tuple[str, ...] = get_args(Impl)
 _VARIABLE = "FUSEDGAN_IMPL"
 
 P = ParamSpec("P")

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor, fx, nn
 from torch.autograd import forward_ad
+from torch.utils import _pytree as pytree
 
 F = TypeVar("F", bound=Callable[..., object])
 P = ParamSpec("P")
@@ -42,6 +43,11 @@ def looked_into(*tensors: Tensor) -> bool:
     return any(torch._C._functorch.is_legacy_batchedtensor(tensor) for tensor in tensors)
 
 
+def traced_by_jit() -> bool:
+    """Whether torch.jit traces: `torch.jit.is_tracing` is in no interface that is declared."""
+    return torch._C._get_tracing_state() is not None
+
+
 def recorded(value: object) -> bool:
     """Whether a trace records modules: torch.fx, whose values tell nothing, or torch.jit."""
     return isinstance(value, fx.Proxy) or torch._C._get_tracing_state() is not None
@@ -63,6 +69,13 @@ def leaf(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return call
+
+
+def exportable(named_tuple: type[tuple[Any, ...]]) -> None:
+    """Let torch.export save programs that return such a tuple, under the class's own name."""
+    pytree._register_namedtuple(
+        named_tuple, serialized_type_name=f"{named_tuple.__module__}.{named_tuple.__qualname__}"
+    )
 
 
 def intercepted(*tensors: Tensor) -> bool:

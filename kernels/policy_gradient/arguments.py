@@ -1,6 +1,7 @@
 """Arguments of the functions: what they may be, and the shapes that the kernels take."""
 
 import operator
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -23,36 +24,44 @@ SYMBOLS = (torch.uint8, torch.int16, torch.int32, torch.int64)
 MOST_SAMPLES = 2**31 - 1
 
 
-def integer(value: object, argument: str, least: int, most: int, expected: str = "an int") -> int:
+def integer(value: SupportsIndex, argument: str, expected: str = "an integer") -> int:
     """An argument as Python's integer: an int, or what `operator.index` makes one of.
 
-    Symbolic integers of torch.compile stay as they are.
+    A bool is none. Symbolic integers of torch.compile stay as they are.
 
     Args:
         value: what was given. A tensor of one integer is read, which waits for a GPU.
         argument: its name, for messages.
-        least: the smallest that is allowed.
-        most: the largest.
         expected: what it may be, for messages.
 
     Raises:
-        TypeError: it is no integer; a bool is none.
-        ValueError: it is out of range.
+        TypeError: it is no integer.
     """
     if isinstance(value, Tensor) and value.dtype not in INTEGERS:
         raise TypeError(f"{argument} has dtype {value.dtype}: expected {expected}")
     if isinstance(value, bool):
         raise TypeError(f"{argument} is a bool: expected {expected}")
-    if not isinstance(value, int | torch.SymInt):
-        try:
-            value = operator.index(value)  # type: ignore[arg-type]
-        except TypeError:
-            raise TypeError(
-                f"{argument} is a {type(value).__name__}: expected {expected}"
-            ) from None
-    if not least <= value <= most:
-        raise ValueError(f"{argument}={value}: expected {least} ≤ {argument} ≤ {most}")
-    return value
+    if isinstance(value, int | torch.SymInt):
+        return value  # type: ignore[return-value]
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{argument} is a {type(value).__name__}: expected {expected}") from None
+
+
+def count_of_samples(samples: SupportsIndex) -> int:
+    """M, an integer as `integer` takes it.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is less than 1, or more than 2^31 − 1.
+    """
+    count = integer(samples, "samples")
+    if count < 1:
+        raise ValueError(f"samples={count}: expected at least 1")
+    if count > MOST_SAMPLES:
+        raise ValueError(f"samples={count}: expected at most {MOST_SAMPLES}")
+    return count
 
 
 def check_floating(tensor: Tensor, argument: str) -> None:
@@ -65,8 +74,8 @@ def check_floating(tensor: Tensor, argument: str) -> None:
         )
 
 
-def categorical(logits: Tensor, dim: int) -> Tensor:
-    """Logits of categoricals, their categories in dimension `dim`, as [B, P, V].
+def categorical(logits: Tensor, dim: SupportsIndex) -> tuple[Tensor, tuple[int, ...]]:
+    """Logits of categoricals, their categories in dimension `dim`, as [B, P, V]; and positions….
 
     A view where possible.
 
@@ -87,10 +96,11 @@ def categorical(logits: Tensor, dim: int) -> Tensor:
             f"{dim}: expected 1 to {MOST_CATEGORIES}"
         )
     # In this way and not by `reshape`: a trace then keeps no sizes.
-    return logits.movedim(axis, -1).unsqueeze(1).flatten(1, -2)
+    last = logits.movedim(axis, -1)
+    return last.unsqueeze(1).flatten(1, -2), last.shape[1:-1]
 
 
-def categories_axis(dim: int, shape: tuple[int, ...]) -> int:
+def categories_axis(dim: SupportsIndex, shape: tuple[int, ...]) -> int:
     """The dimension of the categories, counted from the first.
 
     Raises:
@@ -98,7 +108,7 @@ def categories_axis(dim: int, shape: tuple[int, ...]) -> int:
         ValueError: it is out of range, or the first, which is the batch.
     """
     rank = len(shape)
-    axis = dim if type(dim) is int else integer(dim, "dim", -(2**63), 2**63 - 1)
+    axis = integer(dim, "dim")
     if not -rank <= axis < rank or axis % rank == 0:
         raise ValueError(
             f"dim={dim}: expected a dimension of logits of shape {list(shape)}, not the "
@@ -107,8 +117,8 @@ def categories_axis(dim: int, shape: tuple[int, ...]) -> int:
     return axis % rank
 
 
-def bernoulli(logits: Tensor) -> Tensor:
-    """Logits of Bernoullis as [B, P], a view where possible.
+def bernoulli(logits: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """Logits of Bernoullis as [B, P], a view where possible; and positions….
 
     Raises:
         TypeError: logits that are not floating point.
@@ -117,10 +127,10 @@ def bernoulli(logits: Tensor) -> Tensor:
     check_floating(logits, "logits")
     if logits.dim() == 0:
         raise ValueError("logits have shape []: expected [B, positions…]")
-    return logits.unsqueeze(1).flatten(1)
+    return logits.unsqueeze(1).flatten(1), logits.shape[1:]
 
 
-def check_symbols(symbols: Tensor, logits: Tensor, dim: int) -> int | None:
+def check_symbols(symbols: Tensor, logits: Tensor, dim: SupportsIndex) -> int | None:
     """Look at the type, shape and device of given symbols, with logits that were looked at.
 
     Returns:

@@ -30,7 +30,9 @@ class Engine(Protocol):
         """Gradient of the logits."""
 
 
-def sample(engine: EngineName, logits: Tensor, samples: int, stream: Stream) -> tuple[Tensor, Tensor]:
+def sample(
+    engine: EngineName, logits: Tensor, samples: int, stream: Stream
+) -> tuple[Tensor, Tensor]:
     """Symbols [M, B, P] and log-probabilities [M, B], differentiable in the logits.
 
     Symbols are of `definitions.symbol_dtype`.
@@ -191,9 +193,10 @@ def _set_up_log_prob(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _score(ctx: Any, incoming: Tensor) -> Tensor:
-    if not torch.compiler.is_compiling() and way_of(incoming) == "plain":
-        return definitions.score(*ctx.saved_tensors, incoming)
-    gradient: Tensor = _score_op(*ctx.saved_tensors, incoming, ctx.engine)
+    logits, symbols = ctx.saved_tensors
+    if way_of(incoming) == "plain":
+        return definitions.score(logits, symbols, incoming)
+    gradient: Tensor = _score_op(logits, symbols, incoming, ctx.engine)
     return gradient
 
 
@@ -202,7 +205,8 @@ def _set_up_score(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _score_gradients(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
-    of_logits, of_incoming = definitions.score_gradients(*ctx.saved_tensors, direction)
+    logits, symbols, incoming = ctx.saved_tensors
+    of_logits, of_incoming = definitions.score_gradients(logits, symbols, incoming, direction)
     return of_logits, None, of_incoming, None
 
 

@@ -37,7 +37,7 @@ def symbol_dtype(logits: Tensor) -> torch.dtype:
 
     PyTorch has a uint16, but can neither index nor compare by it.
     """
-    few = logits.dim() == 2 or logits.shape[-1] <= MOST_IN_A_BYTE
+    few = logits.dim() == 2 or shape_of(logits)[-1] <= MOST_IN_A_BYTE
     return torch.uint8 if few else torch.int32
 
 

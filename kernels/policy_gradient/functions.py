@@ -1,15 +1,15 @@
 """Discrete generators: draw from logits, log-probabilities, and the gradient of a policy."""
 
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import torch
 from torch import Tensor
 
 from ..dispatch import Impl, Operator, TritonImplementation, register
-from ..private import leaf, looked_into, shape_of
+from ..private import exportable, leaf, looked_into, shape_of
 from . import autograd
-from .arguments import MOST_SAMPLES, bernoulli, categorical, check_floating, check_symbols, integer
-from .stream import Stream, stream_of
+from .arguments import bernoulli, categorical, check_floating, check_symbols, count_of_samples
+from .stream import Stream, check_stream, draw_seed
 from .ways import way_of
 
 
@@ -27,15 +27,18 @@ class Samples(NamedTuple):
     log_probs: Tensor
 
 
+exportable(Samples)
+
+
 @leaf
 def sample_categorical(
     logits: Tensor,
-    samples: int,
-    seed: int | Tensor | None = None,
-    offset: int | Tensor = 0,
+    samples: SupportsIndex,
+    seed: SupportsIndex | Tensor | None = None,
+    offset: SupportsIndex | Tensor = 0,
     *,
     generator: torch.Generator | None = None,
-    dim: int = -1,
+    dim: SupportsIndex = -1,
     impl: Impl = "auto",
 ) -> Samples:
     """Draw M samples of a product of categorical distributions, and their log-probabilities.
@@ -44,37 +47,44 @@ def sample_categorical(
     Hjelm et al. 2018 (arXiv 1702.08431), section 2.3. By inverse distribution function from 32
     random bits a symbol (`stream` says which); a symbol's frequency is right to 1e-9, or to 3e-7
     of itself where that is more (of V > 256 categories to V·2e-9 of itself). A logit of −inf is
-    never drawn. The symbols are the same bits
-    on every device, in every implementation, and however many samples are drawn at once.
+    never drawn. The symbols are the same bits on every device, in every implementation, in every
+    transform and trace, and however many samples are drawn at once.
 
     `log_probs` carries the gradient of the logits, in one pass over the samples and without a
     tensor of [M, B, positions, V]: the gradient of `(weights * log_probs).sum()` is
     Σ_m w^(m) (onehot(x^(m)) − softmax(ℓ)).
 
+    `torch.vmap` gives what a loop would: examples with one seed draw the same numbers, examples
+    with a seed each, `in_dims=(0, None, 0)`, their own. A generator follows its `randomness`.
+
     Args:
         logits: [B, positions…, V], floating point, 1 ≤ V ≤ 65,536; with `dim=1` [B, V, H, W] as a
             convolution gives them. Any strides: nothing is copied where the positions can be
             seen as one dimension.
-        samples: M ≥ 1.
-        seed: 64 bits, as an int or as a 0-d int64 tensor on the logits' device (which a captured
-            CUDA graph reads again at each replay).
-        offset: what tells draws with one seed apart, such as the step: an int, 0 ≤ offset < 2^32,
-            or a 0-d int64 tensor there.
+        samples: 1 ≤ M < 2^31, an integer of any kind (`operator.index`), as is `dim`.
+        seed: 64 bits: an integer of any kind, −2^63 ≤ seed < 2^64, or a tensor of one integer, 0-d,
+            on the CPU or on the logits' device (there a captured CUDA graph reads it again at each
+            replay). Needed unless there is a generator.
+        offset: what tells draws with one seed apart, such as the step: an integer of any kind,
+            0 ≤ offset < 2^32, or such a tensor, taken modulo 2^32.
+        generator: what the seed is drawn from in place of `seed`, 64 bits a call: on the CPU, also
+            for logits on a GPU, or on the logits' device, where nothing waits for it.
         dim: the dimension of the categories; not the first.
         impl: "auto", "triton" or "torch", see `kernels.explain`.
 
     Returns:
         Symbols and log-probabilities. Where a position's logits hold NaN or +inf, or are all
-        −inf, its symbol is V − 1 and the log-probability NaN.
+        −inf, there is no distribution, and looking for it would wait for a GPU: the symbol is
+        V − 1, and the sample's log-probability NaN.
 
     Raises:
-        TypeError: an argument of the wrong type; logits that are not floating point.
-        ValueError: no or more than 65,536 categories, `samples` < 1, `dim` out of range, a seed or
-            an offset out of range or on another device, or an unknown `impl`.
+        TypeError: an argument of the wrong type; logits that are not floating point; neither or
+            both of `seed` and `generator`.
+        ValueError: no or more than 65,536 categories, `samples` or `dim` out of range, a seed or an
+            offset out of range or, like a generator, on another device, or an unknown `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    flat = categorical(logits, dim)
-    positions = logits.movedim(dim, -1).shape[1:-1]
+    flat, positions = categorical(logits, dim)
     return _sample(
         _SAMPLE_CATEGORICAL, impl, logits, flat, positions, samples, seed, offset, generator
     )
@@ -83,9 +93,9 @@ def sample_categorical(
 @leaf
 def sample_bernoulli(
     logits: Tensor,
-    samples: int,
-    seed: int | Tensor | None = None,
-    offset: int | Tensor = 0,
+    samples: SupportsIndex,
+    seed: SupportsIndex | Tensor | None = None,
+    offset: SupportsIndex | Tensor = 0,
     *,
     generator: torch.Generator | None = None,
     impl: Impl = "auto",
@@ -98,29 +108,33 @@ def sample_bernoulli(
 
     Args:
         logits: [B, positions…], floating point, of any strides.
-        samples: M ≥ 1.
-        seed: as in `sample_categorical`, as are the next two.
+        samples: M, as in `sample_categorical`, as are the next three.
+        seed: 64 bits.
         offset: what tells draws with one seed apart.
+        generator: in place of a seed.
         impl: "auto", "triton" or "torch".
 
     Returns:
         Symbols, 0 and 1, [M, B, positions…], and log-probabilities. Where a logit is NaN the
-        symbol is 0 and the log-probability NaN.
+        symbol is 0 and the sample's log-probability NaN; +inf is always 1, −inf always 0.
 
     Raises:
-        TypeError: an argument of the wrong type; logits that are not floating point.
-        ValueError: logits without a dimension, `samples` < 1, a seed or an offset out of range or
-            on another device, or an unknown `impl`.
+        TypeError: an argument of the wrong type; logits that are not floating point; neither or
+            both of `seed` and `generator`.
+        ValueError: logits without a dimension, `samples` out of range, a seed or an offset out of
+            range or, like a generator, on another device, or an unknown `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    flat = bernoulli(logits)
+    flat, positions = bernoulli(logits)
     return _sample(
-        _SAMPLE_BERNOULLI, impl, logits, flat, logits.shape[1:], samples, seed, offset, generator
+        _SAMPLE_BERNOULLI, impl, logits, flat, positions, samples, seed, offset, generator
     )
 
 
 @leaf
-def log_prob(logits: Tensor, symbols: Tensor, *, dim: int = -1, impl: Impl = "auto") -> Tensor:
+def log_prob(
+    logits: Tensor, symbols: Tensor, *, dim: SupportsIndex = -1, impl: Impl = "auto"
+) -> Tensor:
     """Log-probabilities of given symbols, differentiable in the logits to any order.
 
     Which distribution is meant the symbols' rank says: [M, B, positions…] for logits
@@ -131,14 +145,15 @@ def log_prob(logits: Tensor, symbols: Tensor, *, dim: int = -1, impl: Impl = "au
     Args:
         logits: [B, positions…] or [B, positions…, V] as in `sample_categorical`.
         symbols: [M, B, positions…], uint8, int16, int32 or int64; 0 and 1, or 0 … V−1. That they
-            are in range is checked on a CPU; on a GPU, where looking would wait for it, a sample
-            with a category that does not exist has log-probability NaN, and any value but 0
-            counts as 1.
+            are in range is checked on a CPU, outside of transforms and traces; on a GPU, where
+            looking would wait for it, a sample with a category that does not exist has
+            log-probability NaN, and any value but 0 counts as 1.
         dim: the dimension of the categories.
         impl: "auto", "triton" or "torch".
 
     Returns:
-        [M, B], fp32, fp64 for fp64 logits.
+        [M, B], fp32, fp64 for fp64 logits. NaN where a position's logits hold NaN or +inf or are
+        all −inf, of Bernoullis where one is NaN; −inf for what cannot be drawn.
 
     Raises:
         TypeError: logits that are not floating point, symbols that are not integers.
@@ -147,7 +162,7 @@ def log_prob(logits: Tensor, symbols: Tensor, *, dim: int = -1, impl: Impl = "au
     """
     check_floating(logits, "logits")
     axis = check_symbols(symbols, logits, dim)
-    flat = bernoulli(logits) if axis is None else categorical(logits, axis)
+    flat, _ = bernoulli(logits) if axis is None else categorical(logits, axis)
     if symbols.device.type == "cpu" and way_of(symbols, logits) == "eager" and symbols.numel():
         values = 2 if axis is None else flat.shape[-1]
         least, most = (int(each) for each in symbols.aminmax())
@@ -161,7 +176,12 @@ def log_prob(logits: Tensor, symbols: Tensor, *, dim: int = -1, impl: Impl = "au
 
 @leaf
 def weighted_log_prob(
-    logits: Tensor, symbols: Tensor, weights: Tensor, *, dim: int = -1, impl: Impl = "auto"
+    logits: Tensor,
+    symbols: Tensor,
+    weights: Tensor,
+    *,
+    dim: SupportsIndex = -1,
+    impl: Impl = "auto",
 ) -> Tensor:
     """Σ_b Σ_m w^(m,b) log g(x^(m,b)|z_b): minus B times what the generator minimises.
 
@@ -205,13 +225,19 @@ def _sample(
     logits: Tensor,
     flat: Tensor,
     positions: tuple[int, ...],
-    samples: int,
-    seed: int | Tensor | None,
-    offset: int | Tensor,
+    samples: SupportsIndex,
+    seed: SupportsIndex | Tensor | None,
+    offset: SupportsIndex | Tensor,
     generator: torch.Generator | None,
 ) -> Samples:
-    count = integer(samples, "samples", 1, MOST_SAMPLES)
-    stream = stream_of(seed, offset, generator, logits)
+    count = count_of_samples(samples)
+    if generator is not None:
+        if seed is not None:
+            raise TypeError("seed and generator are both given: expected exactly one of them")
+        seed = draw_seed(generator, logits.device)
+    elif seed is None:
+        raise TypeError("neither seed nor generator is given: expected exactly one of them")
+    stream = check_stream(seed, offset, logits.device)
     symbols, log_probs = operator.run(impl, flat, count, stream)
     return Samples(symbols.reshape(count, flat.shape[0], *positions), log_probs)
 

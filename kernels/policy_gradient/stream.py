@@ -8,12 +8,14 @@ of the seed. Counter: (position, row, ⌊sample/4⌋, offset); the four words ar
 
 import functools
 import importlib.util
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import torch
 from torch import Tensor
 
+from ..private import shape_of
 from .arguments import INTEGERS, integer
 from .ways import way_of
 
@@ -45,81 +47,77 @@ class Stream(NamedTuple):
     offset: int | Tensor
 
 
-def stream_of(
-    seed: int | Tensor | None,
-    offset: int | Tensor,
-    generator: torch.Generator | None,
-    logits: Tensor,
+def check_stream(
+    seed: SupportsIndex | Tensor, offset: SupportsIndex | Tensor, device: torch.device
 ) -> Stream:
-    """The stream that a call asks for.
+    """The stream of a seed and an offset, for logits on a device.
 
     Args:
-        seed: an integer, a tensor of one integer on the CPU or on the logits' device, or None.
-        offset: an integer, or such a tensor.
-        generator: what the seed is drawn from where there is none; it moves on by one number.
-        logits: what will be drawn from.
+        seed: an integer, or a tensor of one integer on the CPU or the device.
+        offset: likewise.
+        device: the logits'.
 
     Raises:
-        TypeError: neither or both of seed and generator; a seed or an offset that is no integer,
-            a generator that is none.
-        ValueError: an integer out of range, a tensor of another shape than () or [1], or one of
-            them on another device.
+        TypeError: an argument is neither an integer nor a tensor of integers.
+        ValueError: it is out of range, has another shape than () or [1], or is elsewhere.
     """
-    if generator is None:
-        if seed is None:
-            raise TypeError("neither seed nor generator is given: expected one of them")
-        return Stream(
-            _number(seed, "seed", -(2**63), 2**64 - 1, logits),
-            _number(offset, "offset", 0, OFFSETS - 1, logits),
+    return Stream(
+        _number(seed, "seed", -(2**63), 2**64, device),
+        _number(offset, "offset", 0, OFFSETS, device),
+    )
+
+
+def draw_seed(generator: torch.Generator, device: torch.device) -> int | Tensor:
+    """A seed, as which the generator's next 64 bits serve, for logits on a device.
+
+    Args:
+        generator: on the CPU, or on the device: then nothing waits for it, and the seed is a
+            tensor.
+        device: the logits'.
+
+    Raises:
+        TypeError: the generator is none.
+        ValueError: it is elsewhere.
+    """
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator is a {type(generator).__name__}: expected a torch.Generator")
+    on = generator.device
+    if on.type != "cpu" and on != device:
+        raise ValueError(
+            f"generator is on {on} and logits are on {device}: expected it on the CPU or there"
         )
-    if seed is not None:
-        raise TypeError("seed and generator are both given: expected one of them")
-    drawn = _drawn(generator, logits)
-    return Stream(drawn, _number(offset, "offset", 0, OFFSETS - 1, logits))
+    seed = torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64, generator=generator, device=on)
+    if way_of(seed) != "eager":
+        return seed.to(device)
+    return int(seed) if on.type == "cpu" else seed
 
 
 def _number(
-    value: int | Tensor, argument: str, least: int, most: int, logits: Tensor
+    value: SupportsIndex | Tensor, argument: str, least: int, below: int, device: torch.device
 ) -> int | Tensor:
     """A seed or an offset, of the two kinds that a stream has."""
     expected = "an integer or a tensor of one integer"
     if not isinstance(value, Tensor):
-        return integer(value, argument, least, most, expected)
+        number = integer(value, argument, expected)
+        if not least <= number < below:
+            raise ValueError(f"{argument}={number}: expected {least} ≤ {argument} < {below}")
+        return number
     if value.dtype not in INTEGERS:
         raise TypeError(f"{argument} has dtype {value.dtype}: expected {expected}")
-    if value.numel() != 1:
+    if math.prod(shape_of(value)) != 1:
         raise ValueError(
             f"{argument} has shape {list(value.shape)}: expected one number, of shape []"
         )
-    if value.device == logits.device:
+    if value.device == device:
         return value.to(torch.int64)
     if value.device.type != "cpu":
         raise ValueError(
-            f"{argument} is on {value.device} and logits are on {logits.device}: expected it on "
-            "the CPU or there"
+            f"{argument} is on {value.device} and logits are on {device}: expected it on the CPU "
+            "or there"
         )
-    if way_of(logits, value) != "eager":
-        return value.to(logits.device, torch.int64)
-    return integer(value, argument, least, most, expected)  # it is read without waiting
-
-
-def _drawn(generator: torch.Generator, logits: Tensor) -> int | Tensor:
-    """A seed from a generator: an int from one on the CPU, a tensor from one on a GPU."""
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(
-            f"generator is a {type(generator).__name__}: expected a torch.Generator"
-        )
-    if generator.device.type != "cpu" and generator.device != logits.device:
-        raise ValueError(
-            f"generator is on {generator.device} and logits are on {logits.device}: expected it "
-            "on the CPU or there"
-        )
-    seed = torch.randint(
-        -(2**63), 2**63 - 1, (), dtype=torch.int64, generator=generator, device=generator.device
-    )
-    if way_of(logits, seed) != "eager":
-        return seed.to(logits.device)
-    return int(seed) if generator.device.type == "cpu" else seed
+    if way_of(value) != "eager":
+        return value.to(device, torch.int64)
+    return int(value) % below  # read without waiting
 
 
 def words(
@@ -210,7 +208,8 @@ def _philox(
 ) -> tuple[Array, Array, Array, Array]:
     """Ten rounds, of int64 tensors or of numpy's int64 arrays: on a CPU those take half the time.
 
-    `operations` return their result, in `out` where that is memory. c1 and c3 are products of 64 bits whose low halves count: what they go into is masked.
+    `operations` return their result, in `out` where that is memory. c1 and c3 are products of 64
+    bits whose low halves count: what they go into is masked.
     """
     multiply, shift, xor, mask = operations
     (c0, c1, c2, c3), (k0, k1) = counter, key

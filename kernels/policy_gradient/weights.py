@@ -5,6 +5,7 @@ discriminator's logit where w = exp F), w̃^(m) = w^(m) / Σ_m' w^(m').
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,15 +69,16 @@ def log_normaliser(log_weights: Tensor) -> Tensor:
 
 
 def _log_of_count(wide: Tensor) -> float | Tensor:
-    """log M; as a tensor in a trace, which is not to keep the number of the moment."""
-    count = wide.shape[0]
+    """Of M; a tensor in a trace, which is not to keep the number of the moment."""
+    count: Any = wide.shape[0]
     if isinstance(count, Tensor):  # torch.jit's
         exact = count.double()
     elif isinstance(count, torch.SymInt) or torch.compiler.is_compiling():
         exact = torch.full((), count, dtype=torch.float64, device=wide.device)
     else:
         return math.log(count)
-    return exact.log().to(wide.dtype)  # rounded once, as a number would be
+    log: Tensor = exact.log()
+    return log.to(wide.dtype)  # rounded once, as a number would be
 
 
 def _wide(log_weights: Tensor) -> Tensor:
