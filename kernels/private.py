@@ -91,14 +91,14 @@ def intercepted(*tensors: Tensor) -> bool:
 
 def shape_of(tensor: Tensor) -> tuple[int, ...]:
     """The shape as integers, to be compared: while torch.jit traces, `tensor.shape` has tensors."""
-    state = torch._C._get_tracing_state()
+    state: Any = torch._C._get_tracing_state()
     if state is None:
         return tensor.shape
-    torch._C._set_tracing_state(None)
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
     try:
         return tensor.shape
     finally:
-        torch._C._set_tracing_state(state)
+        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
 
 
 def constant_while_tracing(function: F) -> F:
