@@ -5,7 +5,7 @@ from typing import NamedTuple, SupportsIndex
 import torch
 from torch import Tensor
 
-from ..dispatch import Impl, Operator, TritonImplementation, register
+from ..dispatch import Impl, Operator, TritonImplementation, check_impl, register
 from ..private import exportable, leaf, looked_into, shape_of
 from . import autograd
 from .arguments import bernoulli, categorical, check_floating, check_symbols, count_of_samples
@@ -230,14 +230,17 @@ def _sample(
     offset: SupportsIndex | Tensor,
     generator: torch.Generator | None,
 ) -> Samples:
+    if seed is not None and generator is not None:
+        raise TypeError("seed and generator are both given: expected exactly one of them")
     count = count_of_samples(samples)
-    if generator is not None:
-        if seed is not None:
-            raise TypeError("seed and generator are both given: expected exactly one of them")
-        seed = draw_seed(generator, logits.device)
-    elif seed is None:
+    if seed is not None:
+        stream = check_stream(seed, offset, logits.device)
+    elif generator is not None:
+        stream = check_stream(0, offset, logits.device)
+        check_impl(impl)  # what is refused for its arguments moves no generator
+        stream = stream._replace(seed=draw_seed(generator, logits.device))
+    else:
         raise TypeError("neither seed nor generator is given: expected exactly one of them")
-    stream = check_stream(seed, offset, logits.device)
     symbols, log_probs = operator.run(impl, flat, count, stream)
     return Samples(symbols.reshape(count, flat.shape[0], *positions), log_probs)
 

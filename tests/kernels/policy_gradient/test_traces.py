@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._dynamo.testing import CompileCounter
+from torch._dynamo.testing import CompileCounter, CompileCounterWithBackend
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -245,15 +245,11 @@ def test_make_fx_of_gradients_and_transforms(name: str, transform: str) -> None:
 def test_one_graph_for_all_sizes(name: str) -> None:
     function, (given, other) = FUNCTIONS[name]
     torch._dynamo.reset()
-    counter = CompileCounter()
+    counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(function, fullgraph=True, dynamic=True, backend=counter)
     for arguments in (given, other):
         same(compiled(*arguments), function(*arguments))
     assert counter.frame_count == 1
-    torch._dynamo.reset()
-    compiled = torch.compile(function, fullgraph=True, dynamic=True, backend="aot_eager")
-    for arguments in (given, other):
-        same(compiled(*arguments), function(*arguments))
 
 
 def test_one_graph_for_all_seeds_offsets_and_counts() -> None:
