@@ -66,11 +66,11 @@ def test_what_takes_operators_for_itself_is_seen() -> None:
     class Own(torch.Tensor):
         @classmethod
         def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
-            return function(*args, **(kwargs or {}))
+            raise AssertionError("nothing is computed here")
 
     def look(x: torch.Tensor) -> torch.Tensor:
         seen.append(intercepted(x))
-        return x.clone()
+        return x
 
     look(torch.zeros(2))
     look(nn.Parameter(torch.zeros(2)))
