@@ -95,9 +95,10 @@ def categorical(logits: Tensor, dim: SupportsIndex) -> tuple[Tensor, tuple[int, 
             f"logits of shape {list(shape)} have {shape[axis]} categories in dimension "
             f"{dim}: expected 1 to {MOST_CATEGORIES}"
         )
+    last = logits if axis == len(shape) - 1 else logits.movedim(axis, -1)
     # In this way and not by `reshape`: a trace then keeps no sizes.
-    last = logits.movedim(axis, -1)
-    return last.unsqueeze(1).flatten(1, -2), last.shape[1:-1]
+    flat = last if len(shape) == 3 else last.unsqueeze(1).flatten(1, -2)
+    return flat, last.shape[1:-1]
 
 
 def categories_axis(dim: SupportsIndex, shape: tuple[int, ...]) -> int:
@@ -127,7 +128,8 @@ def bernoulli(logits: Tensor) -> tuple[Tensor, tuple[int, ...]]:
     check_floating(logits, "logits")
     if logits.dim() == 0:
         raise ValueError("logits have shape []: expected [B, positions…]")
-    return logits.unsqueeze(1).flatten(1), logits.shape[1:]
+    flat = logits if logits.dim() == 2 else logits.unsqueeze(1).flatten(1)
+    return flat, logits.shape[1:]
 
 
 def check_symbols(symbols: Tensor, logits: Tensor, dim: SupportsIndex) -> int | None:

@@ -170,7 +170,9 @@ def log_prob(
             raise ValueError(
                 f"symbols are between {least} and {most}: expected 0 ≤ symbols < {values}"
             )
-    given = symbols.detach().unsqueeze(2).flatten(2)  # [M, B, P]
+    given = symbols.detach()
+    if given.dim() != 3:
+        given = given.unsqueeze(2).flatten(2)  # [M, B, P]
     return _LOG_PROB.run(impl, flat, given.contiguous())
 
 
