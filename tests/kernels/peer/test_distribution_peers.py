@@ -309,7 +309,7 @@ def test_what_torch_refuses_is_nan_here(bad: float) -> None:
     if math.isnan(bad):
         for peer in (Categorical, Bernoulli):
             with pytest.raises(ValueError, match="logits"):
-                peer(logits=logits)
+                peer(logits=logits, validate_args=True)
     drawn = sample_categorical(logits, 5, SEED)
     unchecked = Categorical(logits=logits, validate_args=False)
     exact = unchecked.log_prob(drawn.symbols.long()).sum(-1)
@@ -321,10 +321,10 @@ def test_what_torch_refuses_is_nan_here(bad: float) -> None:
 def test_symbols_out_of_range_are_refused_by_both() -> None:
     logits = torch.zeros(2, 3)
     with pytest.raises(ValueError, match="support"):
-        Categorical(logits=logits).log_prob(torch.tensor([0, 3]))
+        Categorical(logits=logits, validate_args=True).log_prob(torch.tensor([0, 3]))
     with pytest.raises(ValueError, match="between 0 and 3: expected 0 ≤ symbols < 3"):
         log_prob(logits, torch.tensor([[0, 3]]))
     with pytest.raises(ValueError, match="support"):
-        Bernoulli(logits=logits).log_prob(torch.full((2, 3), 2.0))
+        Bernoulli(logits=logits, validate_args=True).log_prob(torch.full((2, 3), 2.0))
     with pytest.raises(ValueError, match="between 2 and 2: expected 0 ≤ symbols < 2"):
         log_prob(logits, torch.full((1, 2, 3), 2))
