@@ -4,14 +4,18 @@ Another version of torch may not have these: what then has to be changed stands 
 else.
 """
 
+import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 from torch.autograd import forward_ad
+from torch.utils import _pytree as pytree
 
 F = TypeVar("F", bound=Callable[..., object])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def transformed() -> bool:
@@ -70,9 +74,51 @@ def count_operations(operator: object, formula: Callable[..., int]) -> None:
             counter.flop_registry[operator] = flop_counter.flop_registry[operator]
 
 
+def traced_by_jit() -> bool:
+    """Whether torch.jit traces: `torch.jit.is_tracing` is in no interface that is declared."""
+    return torch._C._get_tracing_state() is not None
+
+
 def recorded(value: object) -> bool:
     """Whether a trace records modules: torch.fx, whose values tell nothing, or torch.jit."""
     return isinstance(value, fx.Proxy) or torch._C._get_tracing_state() is not None
+
+
+def leaf(function: Callable[P, R]) -> Callable[P, R]:
+    """Have torch.fx record a call of the function as one node.
+
+    A module's function that looks at its arguments is a leaf to `torch.fx.wrap` only where it is
+    called by its own module's name.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, fx.Proxy):
+                node: Any = value.tracer.create_proxy("call_function", call, args, kwargs)
+                return node  # type: ignore[no-any-return]
+        return function(*args, **kwargs)
+
+    return call
+
+
+def exportable(named_tuple: type[tuple[Any, ...]]) -> None:
+    """Let torch.export save programs that return such a tuple, under the class's own name."""
+    pytree._register_namedtuple(
+        named_tuple, serialized_type_name=f"{named_tuple.__module__}.{named_tuple.__qualname__}"
+    )
+
+
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
+    """The shape as integers, to be compared: while torch.jit traces, `tensor.shape` has tensors."""
+    state: Any = torch._C._get_tracing_state()
+    if state is None:
+        return tensor.shape
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+    try:
+        return tensor.shape
+    finally:
+        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
 
 
 def constant_while_tracing(function: F) -> F:

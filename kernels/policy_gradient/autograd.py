@@ -1,18 +1,20 @@
-"""Sampling and log-probabilities with their gradient: eager autograd, and torch.compile.
+"""Sampling and log-probabilities with their gradient: eager, as operators of torch.library, plain.
 
 The gradient of log-probabilities is `score`, one pass over the samples; what enters it besides is
 the logits and the symbols, both of which exist anyway. Where it is itself differentiated, the
 definition stands in. Symbols have no gradient, and hand none on.
 """
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from ..private import forward_mode, transformed
 from . import definitions, twin
 from .stream import Stream
+from .ways import way_of
+
+EngineName = Literal["torch", "triton"]
 
 
 class Engine(Protocol):
@@ -28,7 +30,9 @@ class Engine(Protocol):
         """Gradient of the logits."""
 
 
-def sample(engine: str, logits: Tensor, samples: int, stream: Stream) -> tuple[Tensor, Tensor]:
+def sample(
+    engine: EngineName, logits: Tensor, samples: int, stream: Stream
+) -> tuple[Tensor, Tensor]:
     """Symbols [M, B, P] and log-probabilities [M, B], differentiable in the logits.
 
     Symbols are of `definitions.symbol_dtype`.
@@ -39,7 +43,10 @@ def sample(engine: str, logits: Tensor, samples: int, stream: Stream) -> tuple[T
         samples: M.
         stream: which random numbers.
     """
-    if torch.compiler.is_compiling():
+    way = way_of(logits, *(each for each in stream if isinstance(each, Tensor)))
+    if way == "plain":
+        return definitions.sample(logits, samples, stream)
+    if way == "library":
         seed, offset = (each if isinstance(each, Tensor) else None for each in stream)
         numbers = [0 if isinstance(each, Tensor) else each for each in stream]
         # A schema's integers are signed.
@@ -52,13 +59,14 @@ def sample(engine: str, logits: Tensor, samples: int, stream: Stream) -> tuple[T
     return _engine(engine).sample(logits, samples, stream)
 
 
-def log_prob(engine: str, logits: Tensor, symbols: Tensor) -> Tensor:
+def log_prob(engine: EngineName, logits: Tensor, symbols: Tensor) -> Tensor:
     """Log-probabilities [M, B] of given symbols [M, B, P], differentiable in the logits."""
-    if torch.compiler.is_compiling():
+    way = way_of(logits, symbols)
+    if way == "plain":
+        return definitions.log_prob(logits, symbols)
+    if way == "library":
         of_given: Tensor = _log_prob_op(logits, symbols, engine)
         return of_given
-    if forward_mode() or transformed():
-        return definitions.log_prob(logits, symbols)  # they look inside
     if torch.is_grad_enabled() and logits.requires_grad:
         value: Tensor = _LogProb.apply(logits, symbols, engine)  # type: ignore[no-untyped-call]
         return value
@@ -103,12 +111,13 @@ class _LogProb(torch.autograd.Function):
 
 def _gradient(ctx: Any, incoming: Tensor) -> Tensor:
     logits, symbols = ctx.saved_tensors
-    if torch.is_grad_enabled():  # the gradient will be differentiated
+    # The gradient will be differentiated, or a batch of them is computed.
+    if torch.is_grad_enabled() or way_of(incoming) == "plain":
         return definitions.score(logits, symbols, incoming)
     return _engine(ctx.engine).score(logits, symbols, incoming)
 
 
-# --- operators for torch.compile -----------------------------------------------------------------
+# --- operators of torch.library ------------------------------------------------------------------
 # In eager the library's boundary costs more than a kernel: the functions above run there.
 
 # By the package's own name: a copy of it under another name can be loaded in the same process.
@@ -184,8 +193,21 @@ def _set_up_log_prob(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _score(ctx: Any, incoming: Tensor) -> Tensor:
-    gradient: Tensor = _score_op(*ctx.saved_tensors, incoming, ctx.engine)
+    logits, symbols = ctx.saved_tensors
+    if way_of(incoming) == "plain":
+        return definitions.score(logits, symbols, incoming)
+    gradient: Tensor = _score_op(logits, symbols, incoming, ctx.engine)
     return gradient
+
+
+def _set_up_score(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+
+
+def _score_gradients(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
+    logits, symbols, incoming = ctx.saved_tensors
+    of_logits, of_incoming = definitions.score_gradients(logits, symbols, incoming, direction)
+    return of_logits, None, of_incoming, None
 
 
 _sample_op.register_autograd(
@@ -194,3 +216,4 @@ _sample_op.register_autograd(
 _log_prob_op.register_autograd(
     lambda ctx, incoming: (_score(ctx, incoming), None, None), setup_context=_set_up_log_prob
 )
+_score_op.register_autograd(_score_gradients, setup_context=_set_up_score)

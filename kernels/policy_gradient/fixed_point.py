@@ -21,6 +21,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..private import shape_of, traced_by_jit
+
 # e^r = 1 + r + r²·P(r) for |r| ≤ ½ log 2, and x = n log 2 + r in two parts, the first of so few
 # bits that n times it is exact: S. L. Moshier, Cephes mathematical library, `expf`.
 LOG2_E = 1.44269504088896341
@@ -46,6 +48,8 @@ TOTAL_BITS = 31
 MOST_IN_A_BYTE = 256
 # What two bytes tell apart; the estimate of more would have few bits left.
 MOST_CATEGORIES = 65_536
+# Of the size of a normal fp32 number's exponent.
+_EXPONENT_BITS = 7
 
 
 def estimate_bits(categories: int) -> int:
@@ -54,7 +58,7 @@ def estimate_bits(categories: int) -> int:
 
 
 def exponential_(x: Tensor) -> Tensor:
-    """exp(x) for x ≤ 0, in place: fp32, the same bits everywhere, within 1.2e-7 of itself."""
+    """exp(x) for x ≤ 0: fp32, the same bits everywhere, within 1.2e-7 of itself; overwrites x."""
     x.nan_to_num_(nan=LOWEST).clamp_min_(LOWEST)
     n = (x * LOG2_E).add_(0.5).floor_()
     x.sub_(n * LOG_2_HIGH).sub_(n * LOG_2_LOW)  # r
@@ -64,7 +68,7 @@ def exponential_(x: Tensor) -> Tensor:
         if coefficient != POLYNOMIAL[-1]:
             polynomial.mul_(x)
     polynomial.mul_(x * x).add_(x).add_(1.0)
-    return torch.mul(polynomial, _power_of_two(n.to(torch.int32)), out=x)
+    return polynomial.mul_(_power_of_two(n.to(torch.int32)))
 
 
 def cumulative_categorical(logits: Tensor, dim: int) -> Tensor:
@@ -79,13 +83,13 @@ def cumulative_categorical(logits: Tensor, dim: int) -> Tensor:
     Returns:
         int32, of the same shape, not decreasing along `dim`, below 2^31.
     """
-    categories = logits.shape[dim]
+    categories = shape_of(logits)[dim]
     e = exponential_(logits.sub_(logits.amax(dim, keepdim=True)))
     bits = estimate_bits(categories)
     estimate = (e * 2.0**bits).add_(0.5).to(torch.int32)
     estimate = estimate.sum(dim, keepdim=True, dtype=torch.int32)
     # Rounding adds at most ½ to each term, here and below.
-    exponent = (estimate + categories).float().view(torch.int32).bitwise_right_shift_(23).sub_(127)
+    exponent = _exponent((estimate + categories).float())
     scale = _power_of_two(TOTAL_BITS - 1 - exponent + bits)
     fixed = e.mul_(scale).add_(0.5).to(torch.int32)
     if dim != 0:
@@ -109,6 +113,22 @@ def unlikely_bernoulli(magnitude: Tensor) -> Tensor:
     return e.mul_(2.0**BERNOULLI_BITS).add_(0.5).to(torch.int32)
 
 
+# torch.jit has no `view` as another dtype: in its traces floating point takes itself apart.
+
+
+def _exponent(number: Tensor) -> Tensor:
+    """⌊log2⌋ of positive normal numbers in fp32, as int32."""
+    if traced_by_jit():
+        return torch.frexp(number).exponent - 1
+    return number.view(torch.int32).bitwise_right_shift_(23).sub_(127)
+
+
 def _power_of_two(exponent: Tensor) -> Tensor:
     """2^exponent as fp32, from int32 exponents of normal numbers; overwrites them."""
+    if traced_by_jit():
+        power = torch.ones_like(exponent, dtype=torch.float32)
+        for bit in range(_EXPONENT_BITS):  # products of powers of two: exact, as `pow` need not be
+            factor = torch.where(exponent > 0, 2.0 ** (1 << bit), 2.0 ** -(1 << bit))
+            power = torch.where((exponent.abs() >> bit) % 2 == 1, power * factor, power)
+        return power
     return exponent.add_(127).bitwise_left_shift_(23).view(torch.float32)

@@ -1,17 +1,16 @@
 """Discrete generators: draw from logits, log-probabilities, and the gradient of a policy."""
 
-import math
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import torch
 from torch import Tensor
 
-from ..dispatch import Operator, TritonImplementation, register
+from ..dispatch import Impl, Operator, TritonImplementation, check_impl, register
+from ..private import exportable, leaf, looked_into, shape_of
 from . import autograd
-from .fixed_point import MOST_CATEGORIES
-from .stream import Stream, check_stream
-
-_SYMBOLS = (torch.uint8, torch.int16, torch.int32, torch.int64)
+from .arguments import bernoulli, categorical, check_floating, check_symbols, count_of_samples
+from .stream import Stream, check_stream, draw_seed
+from .ways import way_of
 
 
 class Samples(NamedTuple):
@@ -28,14 +27,19 @@ class Samples(NamedTuple):
     log_probs: Tensor
 
 
+exportable(Samples)
+
+
+@leaf
 def sample_categorical(
     logits: Tensor,
-    samples: int,
-    seed: int | Tensor,
-    offset: int | Tensor = 0,
+    samples: SupportsIndex,
+    seed: SupportsIndex | Tensor | None = None,
+    offset: SupportsIndex | Tensor = 0,
     *,
-    dim: int = -1,
-    impl: str = "auto",
+    generator: torch.Generator | None = None,
+    dim: SupportsIndex = -1,
+    impl: Impl = "auto",
 ) -> Samples:
     """Draw M samples of a product of categorical distributions, and their log-probabilities.
 
@@ -43,46 +47,58 @@ def sample_categorical(
     Hjelm et al. 2018 (arXiv 1702.08431), section 2.3. By inverse distribution function from 32
     random bits a symbol (`stream` says which); a symbol's frequency is right to 1e-9, or to 3e-7
     of itself where that is more (of V > 256 categories to V·2e-9 of itself). A logit of −inf is
-    never drawn. The symbols are the same bits
-    on every device, in every implementation, and however many samples are drawn at once.
+    never drawn. The symbols are the same bits on every device, in every implementation, in every
+    transform and trace, and however many samples are drawn at once.
 
     `log_probs` carries the gradient of the logits, in one pass over the samples and without a
     tensor of [M, B, positions, V]: the gradient of `(weights * log_probs).sum()` is
     Σ_m w^(m) (onehot(x^(m)) − softmax(ℓ)).
 
+    `torch.vmap` gives what a loop would: examples with one seed draw the same numbers, examples
+    with a seed each, `in_dims=(0, None, 0)`, their own. A generator follows its `randomness`.
+
     Args:
         logits: [B, positions…, V], floating point, 1 ≤ V ≤ 65,536; with `dim=1` [B, V, H, W] as a
             convolution gives them. Any strides: nothing is copied where the positions can be
             seen as one dimension.
-        samples: M ≥ 1.
-        seed: 64 bits, as an int or as a 0-d int64 tensor on the logits' device (which a captured
-            CUDA graph reads again at each replay).
-        offset: what tells draws with one seed apart, such as the step: an int, 0 ≤ offset < 2^32,
-            or a 0-d int64 tensor there.
+        samples: 1 ≤ M < 2^31, an integer of any kind (`operator.index`), as is `dim`.
+        seed: 64 bits: an integer of any kind, −2^63 ≤ seed < 2^64, or a tensor of one integer, 0-d,
+            on the CPU or on the logits' device (there a captured CUDA graph reads it again at each
+            replay). Needed unless there is a generator.
+        offset: what tells draws with one seed apart, such as the step: an integer of any kind,
+            0 ≤ offset < 2^32, or such a tensor, taken modulo 2^32.
+        generator: what the seed is drawn from in place of `seed`, 64 bits a call: on the CPU, also
+            for logits on a GPU, or on the logits' device, where nothing waits for it.
         dim: the dimension of the categories; not the first.
         impl: "auto", "triton" or "torch", see `kernels.explain`.
 
     Returns:
         Symbols and log-probabilities. Where a position's logits hold NaN or +inf, or are all
-        −inf, its symbol is V − 1 and the log-probability NaN.
+        −inf, there is no distribution, and looking for it would wait for a GPU: the symbol is
+        V − 1, and the sample's log-probability NaN.
 
     Raises:
-        TypeError: an argument of the wrong type; logits that are not floating point.
-        ValueError: no or more than 65,536 categories, `samples` < 1, `dim` out of range, a seed or
-            an offset out of range or on another device, or an unknown `impl`.
+        TypeError: an argument of the wrong type; logits that are not floating point; neither or
+            both of `seed` and `generator`.
+        ValueError: no or more than 65,536 categories, `samples` or `dim` out of range, a seed or an
+            offset out of range or, like a generator, on another device, or an unknown `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    flat, positions = _categorical(logits, dim)
-    return _sample(_SAMPLE_CATEGORICAL, impl, logits, flat, positions, samples, seed, offset)
+    flat, positions = categorical(logits, dim)
+    return _sample(
+        _SAMPLE_CATEGORICAL, impl, logits, flat, positions, samples, seed, offset, generator
+    )
 
 
+@leaf
 def sample_bernoulli(
     logits: Tensor,
-    samples: int,
-    seed: int | Tensor,
-    offset: int | Tensor = 0,
+    samples: SupportsIndex,
+    seed: SupportsIndex | Tensor | None = None,
+    offset: SupportsIndex | Tensor = 0,
     *,
-    impl: str = "auto",
+    generator: torch.Generator | None = None,
+    impl: Impl = "auto",
 ) -> Samples:
     """Draw M samples of a product of Bernoulli distributions, and their log-probabilities.
 
@@ -92,26 +108,33 @@ def sample_bernoulli(
 
     Args:
         logits: [B, positions…], floating point, of any strides.
-        samples: M ≥ 1.
-        seed: as in `sample_categorical`, as are the next two.
+        samples: M, as in `sample_categorical`, as are the next three.
+        seed: 64 bits.
         offset: what tells draws with one seed apart.
+        generator: in place of a seed.
         impl: "auto", "triton" or "torch".
 
     Returns:
         Symbols, 0 and 1, [M, B, positions…], and log-probabilities. Where a logit is NaN the
-        symbol is 0 and the log-probability NaN.
+        symbol is 0 and the sample's log-probability NaN; +inf is always 1, −inf always 0.
 
     Raises:
-        TypeError: an argument of the wrong type; logits that are not floating point.
-        ValueError: logits without a dimension, `samples` < 1, a seed or an offset out of range or
-            on another device, or an unknown `impl`.
+        TypeError: an argument of the wrong type; logits that are not floating point; neither or
+            both of `seed` and `generator`.
+        ValueError: logits without a dimension, `samples` out of range, a seed or an offset out of
+            range or, like a generator, on another device, or an unknown `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    flat, positions = _bernoulli(logits)
-    return _sample(_SAMPLE_BERNOULLI, impl, logits, flat, positions, samples, seed, offset)
+    flat, positions = bernoulli(logits)
+    return _sample(
+        _SAMPLE_BERNOULLI, impl, logits, flat, positions, samples, seed, offset, generator
+    )
 
 
-def log_prob(logits: Tensor, symbols: Tensor, *, dim: int = -1, impl: str = "auto") -> Tensor:
+@leaf
+def log_prob(
+    logits: Tensor, symbols: Tensor, *, dim: SupportsIndex = -1, impl: Impl = "auto"
+) -> Tensor:
     """Log-probabilities of given symbols, differentiable in the logits to any order.
 
     Which distribution is meant the symbols' rank says: [M, B, positions…] for logits
@@ -122,54 +145,45 @@ def log_prob(logits: Tensor, symbols: Tensor, *, dim: int = -1, impl: str = "aut
     Args:
         logits: [B, positions…] or [B, positions…, V] as in `sample_categorical`.
         symbols: [M, B, positions…], uint8, int16, int32 or int64; 0 and 1, or 0 … V−1. That they
-            are in range is checked on a CPU; on a GPU, where looking would wait for it, a sample
-            with a category that does not exist has log-probability NaN, and any value but 0
-            counts as 1.
+            are in range is checked on a CPU, outside of transforms and traces; on a GPU, where
+            looking would wait for it, a sample with a category that does not exist has
+            log-probability NaN, and any value but 0 counts as 1.
         dim: the dimension of the categories.
         impl: "auto", "triton" or "torch".
 
     Returns:
-        [M, B], fp32, fp64 for fp64 logits.
+        [M, B], fp32, fp64 for fp64 logits. NaN where a position's logits hold NaN or +inf or are
+        all −inf, of Bernoullis where one is NaN; −inf for what cannot be drawn.
 
     Raises:
         TypeError: logits that are not floating point, symbols that are not integers.
         ValueError: shapes or devices that do not fit, symbols out of range, or an unknown `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    _check_floating(logits, "logits")
-    if not isinstance(symbols, Tensor) or symbols.dtype not in _SYMBOLS:
-        found = symbols.dtype if isinstance(symbols, Tensor) else type(symbols).__name__
-        raise TypeError(f"symbols are {found}: expected uint8, int16, int32 or int64")
-    if symbols.dim() == logits.dim() + 1:
-        (flat, positions), values = _bernoulli(logits), 2
-    elif symbols.dim() == logits.dim() and logits.dim() > 0:
-        flat, positions = _categorical(logits, dim)
-        values = flat.shape[-1]
-    else:
-        raise ValueError(
-            f"symbols have shape {list(symbols.shape)} and logits {list(logits.shape)}: expected "
-            "[M, B, positions…] with logits [B, positions…] or [B, positions…, V]"
-        )
-    expected = (flat.shape[0], *positions)
-    if symbols.shape[1:] != expected or symbols.shape[0] < 1:
-        raise ValueError(
-            f"symbols have shape {list(symbols.shape)}: with these logits expected "
-            f"[M, {', '.join(map(str, expected))}], M ≥ 1"
-        )
-    if symbols.device != logits.device:
-        raise ValueError(f"symbols are on {symbols.device} and logits on {logits.device}")
-    if symbols.device.type == "cpu" and symbols.numel() and not torch.compiler.is_compiling():
+    check_floating(logits, "logits")
+    axis = check_symbols(symbols, logits, dim)
+    flat, _ = bernoulli(logits) if axis is None else categorical(logits, axis)
+    if symbols.device.type == "cpu" and way_of(symbols, logits) == "eager" and symbols.numel():
+        values = 2 if axis is None else flat.shape[-1]
         least, most = (int(each) for each in symbols.aminmax())
         if least < 0 or most >= values:
             raise ValueError(
                 f"symbols are between {least} and {most}: expected 0 ≤ symbols < {values}"
             )
-    given = symbols.detach().reshape(symbols.shape[0], *flat.shape[:2])
+    given = symbols.detach()
+    if given.dim() != 3:
+        given = given.unsqueeze(2).flatten(2)  # [M, B, P]
     return _LOG_PROB.run(impl, flat, given.contiguous())
 
 
+@leaf
 def weighted_log_prob(
-    logits: Tensor, symbols: Tensor, weights: Tensor, *, dim: int = -1, impl: str = "auto"
+    logits: Tensor,
+    symbols: Tensor,
+    weights: Tensor,
+    *,
+    dim: SupportsIndex = -1,
+    impl: Impl = "auto",
 ) -> Tensor:
     """Σ_b Σ_m w^(m,b) log g(x^(m,b)|z_b): minus B times what the generator minimises.
 
@@ -195,8 +209,8 @@ def weighted_log_prob(
         ValueError: shapes or devices that do not fit, symbols out of range, or an unknown `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    _check_floating(weights, "weights")
-    if isinstance(symbols, Tensor) and weights.shape != symbols.shape[:2]:
+    check_floating(weights, "weights")
+    if isinstance(symbols, Tensor) and shape_of(weights) != shape_of(symbols)[:2]:
         raise ValueError(
             f"weights have shape {list(weights.shape)}: expected [M, B] = "
             f"{list(symbols.shape[:2])}, as the symbols"
@@ -207,66 +221,30 @@ def weighted_log_prob(
     return (weights.detach().to(log_probs.dtype) * log_probs).sum()
 
 
-# --- arguments -----------------------------------------------------------------------------------
-
-
-def _check_floating(tensor: Tensor, argument: str) -> None:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{argument} is a {type(tensor).__name__}: expected a tensor")
-    if not tensor.is_floating_point():
-        raise TypeError(
-            f"{argument} has dtype {tensor.dtype}: expected float16, bfloat16, float32 or float64"
-        )
-
-
-def _categorical(logits: Tensor, dim: int) -> tuple[Tensor, torch.Size]:
-    """Logits as [B, P, V], a view where possible, and the shape of the positions."""
-    _check_floating(logits, "logits")
-    if logits.dim() < 2:
-        raise ValueError(
-            f"logits have shape {list(logits.shape)}: expected [B, positions…, V], V categories"
-        )
-    if not -logits.dim() <= dim < logits.dim() or dim % logits.dim() == 0:
-        raise ValueError(
-            f"dim={dim}: expected a dimension of logits of shape {list(logits.shape)}, not the "
-            "first, which is the batch"
-        )
-    last = logits.movedim(dim, -1)
-    batch, *positions, categories = last.shape
-    if not 1 <= categories <= MOST_CATEGORIES:
-        raise ValueError(
-            f"logits of shape {list(logits.shape)} have {categories} categories in dimension "
-            f"{dim}: expected 1 to {MOST_CATEGORIES}"
-        )
-    return last.reshape(batch, math.prod(positions), categories), torch.Size(positions)
-
-
-def _bernoulli(logits: Tensor) -> tuple[Tensor, torch.Size]:
-    """Logits as [B, P], a view where possible, and the shape of the positions."""
-    _check_floating(logits, "logits")
-    if logits.dim() == 0:
-        raise ValueError("logits have shape []: expected [B, positions…]")
-    batch, *positions = logits.shape
-    return logits.reshape(batch, math.prod(positions)), torch.Size(positions)
-
-
 def _sample(
     operator: "Operator[[Tensor, int, Stream], tuple[Tensor, Tensor]]",
-    impl: str,
+    impl: Impl,
     logits: Tensor,
     flat: Tensor,
-    positions: torch.Size,
-    samples: int,
-    seed: int | Tensor,
-    offset: int | Tensor,
+    positions: tuple[int, ...],
+    samples: SupportsIndex,
+    seed: SupportsIndex | Tensor | None,
+    offset: SupportsIndex | Tensor,
+    generator: torch.Generator | None,
 ) -> Samples:
-    if isinstance(samples, bool) or not isinstance(samples, int | torch.SymInt):
-        raise TypeError(f"samples is a {type(samples).__name__}: expected an int")
-    if samples < 1:
-        raise ValueError(f"samples={samples}: expected at least 1")
-    stream = check_stream(seed, offset, logits.device)
-    symbols, log_probs = operator.run(impl, flat, samples, stream)
-    return Samples(symbols.reshape(samples, flat.shape[0], *positions), log_probs)
+    if seed is not None and generator is not None:
+        raise TypeError("seed and generator are both given: expected exactly one of them")
+    count = count_of_samples(samples)
+    if seed is not None:
+        stream = check_stream(seed, offset, logits.device)
+    elif generator is not None:
+        stream = check_stream(0, offset, logits.device)
+        check_impl(impl)  # what is refused for its arguments moves no generator
+        stream = stream._replace(seed=draw_seed(generator, logits.device))
+    else:
+        raise TypeError("neither seed nor generator is given: expected exactly one of them")
+    symbols, log_probs = operator.run(impl, flat, count, stream)
+    return Samples(symbols.reshape(count, flat.shape[0], *positions), log_probs)
 
 
 # --- operators -----------------------------------------------------------------------------------
@@ -290,6 +268,11 @@ def _log_prob_triton(logits: Tensor, symbols: Tensor) -> Tensor:
 
 def _why_unsupported(logits: Tensor, *_: object) -> str | None:
     """Why the kernels cannot compute a call, or None."""
+    if looked_into():
+        return (
+            "a transform of torch.func, forward mode or torch.jit.trace is active, and the kernels "
+            "have no rule for it"
+        )
     if logits.dtype == torch.float64:
         return "logits are float64, and the kernels compute in float32"
     return None

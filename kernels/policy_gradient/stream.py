@@ -8,11 +8,16 @@ of the seed. Counter: (position, row, ⌊sample/4⌋, offset); the four words ar
 
 import functools
 import importlib.util
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import torch
 from torch import Tensor
+
+from ..private import shape_of
+from .arguments import INTEGERS, integer
+from .ways import way_of
 
 # A tensor, or a numpy array.
 Array = Any
@@ -32,42 +37,87 @@ class Stream(NamedTuple):
     """Which random numbers a call draws.
 
     Attributes:
-        seed: 64 bits: an int, −2^63 ≤ seed < 2^64, or a 0-d int64 tensor on the logits' device.
-        offset: what tells calls with the same seed apart: an int, 0 ≤ offset < 2^32, or a 0-d
-            int64 tensor there, taken modulo 2^32.
+        seed: 64 bits: an int, −2^63 ≤ seed < 2^64, or an int64 tensor of one number on the logits'
+            device.
+        offset: what tells calls with the same seed apart: an int, 0 ≤ offset < 2^32, or an int64
+            tensor of one number there, taken modulo 2^32.
     """
 
     seed: int | Tensor
     offset: int | Tensor
 
 
-def check_stream(seed: int | Tensor, offset: int | Tensor, device: torch.device) -> Stream:
-    """The stream, if it is one.
+def check_stream(
+    seed: SupportsIndex | Tensor, offset: SupportsIndex | Tensor, device: torch.device
+) -> Stream:
+    """The stream of a seed and an offset, for logits on a device.
+
+    Args:
+        seed: an integer, or a tensor of one integer on the CPU or the device.
+        offset: likewise.
+        device: the logits'.
 
     Raises:
-        TypeError: an argument is neither an int nor an integer tensor.
+        TypeError: an argument is neither an integer nor a tensor of integers.
         ValueError: it is out of range, has another shape than () or [1], or is elsewhere.
     """
-    for name, value, least, below in (
-        ("seed", seed, -(2**63), 2**64),
-        ("offset", offset, 0, OFFSETS),
-    ):
-        if isinstance(value, Tensor):
-            if value.dtype != torch.int64:
-                raise TypeError(f"{name} has dtype {value.dtype}: a tensor of it must be int64")
-            if value.numel() != 1:
-                raise ValueError(
-                    f"{name} has shape {list(value.shape)}: expected one number, of shape []"
-                )
-            if value.device != device:
-                raise ValueError(f"{name} is on {value.device} and logits are on {device}")
-        elif isinstance(value, bool) or not isinstance(value, int | torch.SymInt):
-            raise TypeError(
-                f"{name} is a {type(value).__name__}: expected an int or an int64 tensor"
-            )
-        elif not least <= value < below:
-            raise ValueError(f"{name}={value}: expected {least} ≤ {name} < {below}")
-    return Stream(seed, offset)
+    return Stream(
+        _number(seed, "seed", -(2**63), 2**64, device),
+        _number(offset, "offset", 0, OFFSETS, device),
+    )
+
+
+def draw_seed(generator: torch.Generator, device: torch.device) -> int | Tensor:
+    """A seed, as which the generator's next 64 bits serve, for logits on a device.
+
+    Args:
+        generator: on the CPU, or on the device: then nothing waits for it, and the seed is a
+            tensor.
+        device: the logits'.
+
+    Raises:
+        TypeError: the generator is none.
+        ValueError: it is elsewhere.
+    """
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator is a {type(generator).__name__}: expected a torch.Generator")
+    on = generator.device
+    if on.type != "cpu" and on != device:
+        raise ValueError(
+            f"generator is on {on} and logits are on {device}: expected it on the CPU or there"
+        )
+    seed = torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64, generator=generator, device=on)
+    if way_of(seed) != "eager":
+        return seed.to(device)
+    return int(seed) if on.type == "cpu" else seed
+
+
+def _number(
+    value: SupportsIndex | Tensor, argument: str, least: int, below: int, device: torch.device
+) -> int | Tensor:
+    """A seed or an offset, of the two kinds that a stream has."""
+    expected = "an integer or a tensor of one integer"
+    if not isinstance(value, Tensor):
+        number = integer(value, argument, expected)
+        if not least <= number < below:
+            raise ValueError(f"{argument}={number}: expected {least} ≤ {argument} < {below}")
+        return number
+    if value.dtype not in INTEGERS:
+        raise TypeError(f"{argument} has dtype {value.dtype}: expected {expected}")
+    if math.prod(shape_of(value)) != 1:
+        raise ValueError(
+            f"{argument} has shape {list(value.shape)}: expected one number, of shape []"
+        )
+    if value.device == device:
+        return value.to(torch.int64)
+    if value.device.type != "cpu":
+        raise ValueError(
+            f"{argument} is on {value.device} and logits are on {device}: expected it on the CPU "
+            "or there"
+        )
+    if way_of(value) != "eager":
+        return value.to(device, torch.int64)
+    return int(value) % below  # read without waiting
 
 
 def words(
@@ -128,6 +178,27 @@ def words(
     )
 
 
+def words_of_plain_operators(
+    position: Tensor, row: Tensor, group: Tensor, stream: Stream
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`words` in fresh memory by torch's operators alone, for transforms and traces."""
+    seed, offset = (
+        each.reshape(()) if isinstance(each, Tensor) else _as_int64(each) for each in stream
+    )
+    return _philox(
+        (position, row, group, offset),
+        (seed & _MASK, (seed >> 32) & _MASK),
+        (None,) * BUFFERS,
+        None,
+        (
+            lambda a, b, out: a * b,
+            lambda a, b, out: a >> b,
+            lambda a, b, out: a ^ b,
+            lambda a, b, out: a & b,
+        ),
+    )
+
+
 def _philox(
     counter: Sequence[Array],
     key: Sequence[Array | int],
@@ -137,7 +208,8 @@ def _philox(
 ) -> tuple[Array, Array, Array, Array]:
     """Ten rounds, of int64 tensors or of numpy's int64 arrays: on a CPU those take half the time.
 
-    c1 and c3 are products of 64 bits whose low halves count: what they go into is masked.
+    `operations` return their result, in `out` where that is memory. c1 and c3 are products of 64
+    bits whose low halves count: what they go into is masked.
     """
     multiply, shift, xor, mask = operations
     (c0, c1, c2, c3), (k0, k1) = counter, key
@@ -150,17 +222,20 @@ def _philox(
             c0, c2 = ((p1 >> 32) ^ c1 ^ k0) & _MASK, ((p0 >> 32) ^ c3 ^ k1) & _MASK
         else:
             p0, p1 = multiply(c0, _ROUND_A, out=b0), multiply(c2, _ROUND_B, out=b1)
-            c0, c2 = shift(p1, 32, out=b2), shift(p0, 32, out=b3)
-            for half, other, k in ((c0, c1, k0), (c2, c3, k1)):
-                mask(xor(xor(half, other, out=half), k, out=half), _MASK, out=half)
+            c0 = mask(xor(xor(shift(p1, 32, out=b2), c1, out=b2), k0, out=b2), _MASK, out=b2)
+            c2 = mask(xor(xor(shift(p0, 32, out=b3), c3, out=b3), k1, out=b3), _MASK, out=b3)
             b0, b1, b4, b5 = b4, b5, b0, b1
         c1, c3 = p1, p0
         k0, k1 = (k0 + _KEY_A) & _MASK, (k1 + _KEY_B) & _MASK
-    drawn = c0, mask(c1, _MASK, out=c1), c2, mask(c3, _MASK, out=c3)
-    if factor is not None:
-        for each in drawn:
-            multiply(each, factor, out=each)
-    return drawn
+    w0, w1, w2, w3 = c0, mask(c1, _MASK, out=c1), c2, mask(c3, _MASK, out=c3)
+    if factor is None:
+        return w0, w1, w2, w3
+    return (
+        multiply(w0, factor, out=w0),
+        multiply(w1, factor, out=w1),
+        multiply(w2, factor, out=w2),
+        multiply(w3, factor, out=w3),
+    )
 
 
 @functools.cache

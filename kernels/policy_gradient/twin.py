@@ -154,7 +154,7 @@ def _draw_categorical(
 
 def _copy(logits: Tensor) -> Tensor:
     """A contiguous copy in fp32."""
-    return torch.empty(logits.shape, device=logits.device).copy_(logits)
+    return torch.empty(logits.shape, dtype=torch.float32, device=logits.device).copy_(logits)
 
 
 def _counted(cumulative: Tensor, targets: Tensor, scratch: Tensor) -> Tensor:

@@ -1,7 +1,11 @@
+import pickle
+import warnings
+
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
 from kernels.private import (
@@ -10,6 +14,9 @@ from kernels.private import (
     forward_mode,
     has_hooks,
     intercepted,
+    leaf,
+    shape_of,
+    traced_by_jit,
     transformed,
 )
 
@@ -81,3 +88,52 @@ def test_a_counter_that_is_counting_learns_of_an_operator() -> None:
     with FlopCounterMode(display=False) as later:
         twice(torch.zeros(2))
     assert later.get_total_flops() == 202
+
+
+def test_what_takes_operators_for_itself_is_seen() -> None:
+    seen: list[bool] = []
+
+    class Own(torch.Tensor):
+        @classmethod
+        def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+            raise AssertionError("nothing is computed here")
+
+    def look(x: torch.Tensor) -> torch.Tensor:
+        seen.append(intercepted(x))
+        return x
+
+    look(torch.zeros(2))
+    look(nn.Parameter(torch.zeros(2)))
+    make_fx(look)(torch.zeros(2))
+    look(torch.zeros(2).as_subclass(Own))
+    assert seen == [False, False, True, True]
+
+
+def test_sizes_are_integers_while_torch_jit_traces() -> None:
+    seen: list[object] = []
+
+    def look(x: torch.Tensor) -> torch.Tensor:
+        seen.append((traced_by_jit(), tuple(shape_of(x)), type(shape_of(x)[0]), type(x.shape[0])))
+        return x.reshape(x.shape[1], x.shape[0])
+
+    look(torch.zeros(2, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        traced = torch.jit.trace(look, torch.zeros(2, 3), check_trace=False)
+    assert seen == [(False, (2, 3), int, int), (True, (2, 3), int, torch.Tensor)]
+    assert traced(torch.zeros(4, 5)).shape == (5, 4)  # tracing went on
+
+
+@leaf
+def _doubled_where_positive(x: torch.Tensor, *, factor: float = 2.0) -> torch.Tensor:
+    return x * factor if bool((x > 0).all()) else x
+
+
+def test_a_leaf_is_one_node() -> None:
+    traced = torch.fx.symbolic_trace(lambda x: _doubled_where_positive(x + 1, factor=3.0))
+    called = [node.target for node in traced.graph.nodes if node.op == "call_function"]
+    assert called[1:] == [_doubled_where_positive]
+    for graph in (traced, pickle.loads(pickle.dumps(traced))):
+        assert graph(torch.ones(1)) == 6
+        assert graph(-3 * torch.ones(1)) == -2
+    assert _doubled_where_positive(torch.ones(1)) == 2

@@ -225,3 +225,23 @@ def test_repeats_bit_for_bit(impl):
     first = drawn_gradient(logits, 9, weights, impl, dim=-1)
     second = drawn_gradient(logits, 9, weights, impl, dim=-1)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("impl", [*reference.IMPLEMENTATIONS, "transform"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_without_a_distribution_the_gradient_is_nan_there_and_nowhere_else(impl, bad):
+    logits = torch.randn(2, 3, 4)
+    logits[0, 1, 2 if bad != -math.inf else slice(None)] = bad
+
+    def gradient(draw, logits):
+        if impl == "transform":
+            return torch.func.grad(lambda t: draw(t, 5, SEED).log_probs.sum())(logits)
+        leaf = logits.clone().requires_grad_()
+        drawn = draw(leaf, 5, SEED, impl=impl)
+        return torch.autograd.grad(drawn.log_probs.sum(), leaf)[0]
+
+    found = gradient(sample_categorical, logits).isnan()
+    assert found[0, 1].all()
+    assert found.sum() == 4
+    found = gradient(sample_bernoulli, logits).isnan()
+    assert found.sum() == (1 if math.isnan(bad) else 0)  # σ(±inf) is a probability
