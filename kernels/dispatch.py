@@ -23,14 +23,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, ParamSpec, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from .private import constant_while_tracing
 
-IMPLEMENTATIONS = ("auto", "triton", "torch")
+Implementation = Literal["auto", "triton", "torch"]
+IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
+PACKAGE = __name__.rpartition(".")[0]
+"""This package's name, for messages: a copy of the folder has one of its own."""
+
 _VARIABLE = "FUSEDGAN_IMPL"
 
 P = ParamSpec("P")
@@ -39,7 +43,7 @@ R = TypeVar("R")
 _NO_TRITON = "it has no Triton implementation in this version"
 _ON_CPU = "the tensors are on cpu, and Triton needs a CUDA device"
 
-_AROUND: ContextVar[str | None] = ContextVar("kernels_impl", default=None)
+_AROUND: ContextVar[str | None] = ContextVar(f"{PACKAGE}.impl", default=None)
 
 
 class ImplUnavailableError(RuntimeError):
@@ -47,7 +51,7 @@ class ImplUnavailableError(RuntimeError):
 
 
 @contextmanager
-def use_impl(impl: str) -> Iterator[None]:
+def use_impl(impl: Implementation) -> Iterator[None]:
     """Ask for one implementation of every operator called inside the `with` block.
 
     The innermost block counts; an `impl=` argument other than "auto" overrules it. The request
@@ -287,7 +291,7 @@ def explain(operator: str | None = None, device: torch.device | str | None = Non
     return "\n".join(lines)
 
 
-def check_impl(impl: str, where: str = "impl") -> str:
+def check_impl(impl: str, where: str = "impl") -> Implementation:
     """Return `impl`, or raise ValueError when it is not a known implementation."""
     if impl not in IMPLEMENTATIONS:
         known = ", ".join(map(repr, IMPLEMENTATIONS))

@@ -4,7 +4,7 @@ Another version of torch may not have these: what then has to be changed stands 
 else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import torch
@@ -28,6 +28,15 @@ def forward_mode() -> bool:
     return forward_ad._current_level >= 0
 
 
+def traced() -> bool:
+    """Whether a trace records operations, or a mode sees each of them: torch.jit, make_fx, fakes.
+
+    Asking for a value then fails, or fixes for good what was true of one example. The number of
+    modes has no public name.
+    """
+    return torch._C._len_torch_dispatch_stack() > 0 or torch._C._get_tracing_state() is not None
+
+
 def looked_into(*tensors: Tensor) -> bool:
     """Whether a transform, forward mode or a trace is active, which know torch's operators alone.
 
@@ -42,6 +51,17 @@ def looked_into(*tensors: Tensor) -> bool:
 def recorded(value: object) -> bool:
     """Whether a trace records modules: torch.fx, whose values tell nothing, or torch.jit."""
     return isinstance(value, fx.Proxy) or torch._C._get_tracing_state() is not None
+
+
+def record_call(function: Callable[..., object], arguments: Mapping[str, object]) -> object | None:
+    """The call as one node of the graph that torch.fx records, or None where none of it is one's.
+
+    A stand-in of torch.fx is no tensor, and answers no question of shape, dtype or device.
+    """
+    for value in arguments.values():
+        if isinstance(value, fx.Proxy):
+            return value.tracer.create_proxy("call_function", function, (), dict(arguments))
+    return None
 
 
 def constant_while_tracing(function: F) -> F:
