@@ -4,7 +4,15 @@ from torch import Tensor, nn
 
 from ..dispatch import Implementation, check_impl
 from .functions import check_reduction, discriminator_loss, generator_loss
-from .names import DEFAULT_OUTPUT, DiscriminatorLossWord, GeneratorLossWord, OutputWord, Reduction
+from .names import (
+    DEFAULT_OUTPUT,
+    DiscriminatorLossWord,
+    GeneratorLossWord,
+    OutputWord,
+    Reduction,
+    discriminator_name,
+    generator_name,
+)
 from .objectives import discriminator_objective, generator_objective
 from .statistics import DiscriminatorStatistics, GeneratorStatistics
 from .twin import Losses
@@ -75,13 +83,10 @@ class DiscriminatorLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The choices, for `print`."""
-        options = {
-            "a": (self.a, 0.0),
-            "b": (self.b, 1.0),
-            "real_label": (self.real_label, 1.0),
-            "fake_label": (self.fake_label, 0.0),
-        }
-        others = "".join(f", {k}={v}" for k, (v, default) in options.items() if v != default)
+        least_squares = discriminator_name(self.loss) == "least_squares"
+        targets = f", a={self.a}, b={self.b}" if least_squares else ""
+        labels = f", real_label={self.real_label}, fake_label={self.fake_label}"
+        others = targets + (labels if (self.real_label, self.fake_label) != (1.0, 0.0) else "")
         return f"{self.loss!r}, output={self.output!r}{others}, reduction={self.reduction!r}"
 
 
@@ -143,7 +148,7 @@ class GeneratorLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The choices, for `print`."""
-        target = f", c={self.c}" if self.c != 1.0 else ""
+        target = f", c={self.c}" if generator_name(self.loss) == "least_squares" else ""
         return (
             f"{self.loss!r}, divergence={self.divergence!r}, output={self.output!r}{target}, "
             f"reduction={self.reduction!r}"

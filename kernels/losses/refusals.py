@@ -90,8 +90,8 @@ def _unknown(
 ) -> ValueError:
     names = sorted(set(known))
     message = f"{argument}={name!r} is not known; known {what}: {', '.join(names)}"
-    # What ends in "gan" is the name of another method, not "gan" with a slip in it.
-    if str(name).lower().endswith("gan"):
+    # A loss that ends in "gan" is named after another method; it is not "gan" with a slip in it.
+    if argument != "output" and str(name).lower().endswith("gan"):
         return ValueError(message)
     aliases = {word: stands_for for word, stands_for in words.items() if stands_for is not None}
     nearest = get_close_matches(str(name), [*names, *aliases], n=1)
