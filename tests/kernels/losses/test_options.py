@@ -254,7 +254,9 @@ def test_modules_are_the_functions() -> None:
     assert repr(module) == (
         "DiscriminatorLoss('least_squares', output='f_gan', a=-1.0, b=0.5, reduction='sum')"
     )
-    generator = GeneratorLoss("boundary_seeking", "kl", output="log_ratio", return_statistics=True)
+    generator = GeneratorLoss(
+        "boundary_seeking", divergence="kl", output="log_ratio", return_statistics=True
+    )
     value, statistics = generator(fake, log_z=0.25)
     expected, others = generator_loss(
         fake,
