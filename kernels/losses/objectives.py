@@ -163,21 +163,21 @@ def _smoothed(objective: Objective, loss: str, real_label: float, fake_label: fl
     The cross-entropy t·sp(−x) + (1 − t)·sp(x) of a logit x with a label t is sp(−x) + (1 − t)·x,
     and sp(x) − t·x: what there was, and a multiple of what the curve is taken of.
     """
-    labels = f"real_label={real_label!r}, fake_label={fake_label!r}"
     if loss not in LOGISTIC:
         advice = "; its targets are a and b" if loss == "least_squares" else ""
         raise ValueError(
-            f"{labels}: only the losses that are a cross-entropy with labels have them, "
+            f"{_labels(real_label, fake_label)}: only the losses that are a cross-entropy with labels have them, "
             f"{', '.join(LOGISTIC)}, not loss={loss!r}{advice}"
         )
     if not 0.0 <= fake_label < real_label <= 1.0:
         raise ValueError(
-            f"{labels}: expected 0 ≤ fake_label < real_label ≤ 1, as shares of certainty"
+            f"{_labels(real_label, fake_label)}: expected 0 ≤ fake_label < real_label ≤ 1"
         )
     if objective.paired:
         if fake_label != 0.0:
             raise ValueError(
-                f"{labels}: loss={loss!r} has one term for each pair, and one label, real_label"
+                f"{_labels(real_label, fake_label)}: loss={loss!r} has one term for each pair, "
+                "and one label, real_label"
             )
         fake = objective.fake._replace(linear=real_label - 1.0)  # x = −(F(x) − F(G(z)))
         return objective._replace(fake=fake)
@@ -190,6 +190,11 @@ def _smoothed(objective: Objective, loss: str, real_label: float, fake_label: fl
         threshold=math.log(either / (1.0 - either)),
         log_weight=None,
     )
+
+
+def _labels(real_label: float, fake_label: float) -> str:
+    # Written when it is needed: torch.compile can hold a number open, and not print it.
+    return f"real_label={real_label!r}, fake_label={fake_label!r}"
 
 
 def generator_objective(

@@ -180,8 +180,19 @@ def differentiable_gradients(
             for x, needed in ((real, real_needed), (fake, fake_needed))
             if needed and x is not None
         ]
+        outputs = (
+            [(value, incoming)] if isinstance(value, Tensor) else zip(value, incoming, strict=True)
+        )
+        # The terms of a side that needs no gradient depend on nothing.
+        pairs = [(each, of) for each, of in outputs if each.requires_grad]
         gradients = iter(
-            torch.autograd.grad(value, inputs, incoming, create_graph=True, materialize_grads=True)
+            torch.autograd.grad(
+                [each for each, _ in pairs],
+                inputs,
+                [of for _, of in pairs],
+                create_graph=True,
+                materialize_grads=True,
+            )
         )
     of_real = next(gradients) if real is not None and real_needed else None
     return of_real, next(gradients) if fake_needed else None
