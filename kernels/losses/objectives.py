@@ -166,8 +166,8 @@ def _smoothed(objective: Objective, loss: str, real_label: float, fake_label: fl
     if loss not in LOGISTIC:
         advice = "; its targets are a and b" if loss == "least_squares" else ""
         raise ValueError(
-            f"{_labels(real_label, fake_label)}: only the losses that are a cross-entropy with labels have them, "
-            f"{', '.join(LOGISTIC)}, not loss={loss!r}{advice}"
+            f"{_labels(real_label, fake_label)}: only the losses that are a cross-entropy with "
+            f"labels have them, {', '.join(LOGISTIC)}, not loss={loss!r}{advice}"
         )
     if not 0.0 <= fake_label < real_label <= 1.0:
         raise ValueError(

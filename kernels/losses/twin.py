@@ -180,11 +180,10 @@ def differentiable_gradients(
             for x, needed in ((real, real_needed), (fake, fake_needed))
             if needed and x is not None
         ]
-        outputs = (
-            [(value, incoming)] if isinstance(value, Tensor) else zip(value, incoming, strict=True)
-        )
+        values = value if isinstance(value, tuple) else (value,)
+        coming = incoming if isinstance(incoming, tuple) else (incoming,)
         # The terms of a side that needs no gradient depend on nothing.
-        pairs = [(each, of) for each, of in outputs if each.requires_grad]
+        pairs = [pair for pair in zip(values, coming, strict=True) if pair[0].requires_grad]
         gradients = iter(
             torch.autograd.grad(
                 [each for each, _ in pairs],
