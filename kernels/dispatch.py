@@ -19,6 +19,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -210,7 +211,7 @@ class Operator(Generic[P, R]):
         if self.triton_impl is not None:
             possible = f"Triton supports {self.triton_impl.scope}; {possible}"
         return ImplUnavailableError(
-            f"{self.name}: impl='triton' is asked for by {request.origin}, "
+            f"{PACKAGE}.{self.name}: impl='triton' is asked for by {request.origin}, "
             f"but Triton cannot run it: {reason}. {possible}."
         )
 
@@ -289,6 +290,11 @@ def explain(operator: str | None = None, device: torch.device | str | None = Non
             if registered.triton_impl.note is not None:
                 lines.append(f"{'':<{width}}          {registered.triton_impl.note()}")
     return "\n".join(lines)
+
+
+def named_here(text: str) -> str:
+    """A text about `kernels.…`, with the name that this copy of the package has."""
+    return re.sub(r"\bkernels\.", f"{PACKAGE}.", text)
 
 
 def check_impl(impl: str, where: str = "impl") -> Implementation:
