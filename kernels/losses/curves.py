@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..private import traced, transformed
+from ..private import eager
 
 EXPONENT_BOUND = 20.0
 """Where eˣ is continued by its tangent, e^B·(1 + x − B), in PyTorch and in Triton.
@@ -81,15 +81,7 @@ def _bounded_exp(x: Tensor) -> Tensor:
 
 def rectified(x: Tensor) -> Tensor:
     """max(x, 0), whose slope at 0 is 0; NaN stays NaN."""
-    return F.threshold(x, 0.0, 0.0)
-
-
-def eager() -> bool:
-    """Whether operations are computed as they are called, not traced nor transformed.
-
-    Only then may what is computed depend on a tensor's size or values: a graph is for all of them.
-    """
-    return not torch.compiler.is_compiling() and not transformed() and not traced()
+    return torch.threshold(x, 0.0, 0.0)
 
 
 _LARGEST_POWER = math.exp(EXPONENT_BOUND)

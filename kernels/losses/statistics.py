@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .curves import eager
+from ..private import eager
 
 
 class DiscriminatorStatistics(NamedTuple):

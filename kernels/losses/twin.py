@@ -8,7 +8,8 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from .curves import EXPONENT_BOUND, EXPONENTIAL, bounded_exp, eager
+from ..private import eager
+from .curves import EXPONENT_BOUND, EXPONENTIAL, bounded_exp
 from .definitions import Term
 from .names import Reduction
 from .objectives import Objective
@@ -58,14 +59,14 @@ def losses_torch(
     """
     samples = Operands(real, fake, real_weights, fake_weights, log_z)
     plain_mean = reduction == "mean" and real_weights is fake_weights is log_z is None
-    if plain_mean and not smoothed(objective) and _small(real, fake):
+    if plain_mean and _small(real, fake) and not _smoothed(objective):
         value: Losses = _mean_at_once(real, fake, objective)
     else:
         value = plain_losses(samples, objective, reduction)
     return value, measure(samples, objective) if with_statistics else None
 
 
-def smoothed(objective: Objective) -> bool:
+def _smoothed(objective: Objective) -> bool:
     """Whether labels are smoothed: a term then is a curve and a multiple of its argument."""
     real = objective.real
     return objective.fake.linear != 0.0 or (real is not None and real.linear != 0.0)
