@@ -39,21 +39,21 @@ def binary(logits: Tensor, target: float) -> Tensor:
 
 # By our name of the loss and its output activation; nothing is bounded.
 DISCRIMINATORS: dict[tuple[str, str], Loss] = {
-    ("gan", "nowozin"): lambda r, f: binary(r, 1.0) + binary(f, 0.0),
-    ("jensen_shannon", "nowozin"): lambda r, f: (
+    ("gan", "f_gan"): lambda r, f: binary(r, 1.0) + binary(f, 0.0),
+    ("jensen_shannon", "f_gan"): lambda r, f: (
         (F.softplus(f) - 0.6931471805599453).mean() - (0.6931471805599453 - F.softplus(-r)).mean()
     ),
-    ("kl", "nowozin"): lambda r, f: (f - 1).exp().mean() - r.mean(),
+    ("kl", "f_gan"): lambda r, f: (f - 1).exp().mean() - r.mean(),
     ("kl", "log_ratio"): lambda r, f: f.exp().mean() - (r + 1).mean(),
-    ("reverse_kl", "nowozin"): lambda r, f: (f - 1).mean() + (-r).exp().mean(),
-    ("pearson", "nowozin"): lambda r, f: (f**2 / 4 + f).mean() - r.mean(),
+    ("reverse_kl", "f_gan"): lambda r, f: (f - 1).mean() + (-r).exp().mean(),
+    ("pearson", "f_gan"): lambda r, f: (f**2 / 4 + f).mean() - r.mean(),
     ("pearson", "log_ratio"): lambda r, f: ((2 * f).exp() - 1).mean() - (2 * (r.exp() - 1)).mean(),
-    ("squared_hellinger", "nowozin"): lambda r, f: (f.exp() - 1).mean() - (1 - (-r).exp()).mean(),
-    ("total_variation", "nowozin"): lambda r, f: (0.5 * f.tanh()).mean() - (0.5 * r.tanh()).mean(),
-    ("least_squares", "nowozin"): lambda r, f: 0.5 * ((r - 1) ** 2).mean() + 0.5 * (f**2).mean(),
-    ("hinge", "nowozin"): lambda r, f: F.relu(1 - r).mean() + F.relu(1 + f).mean(),
-    ("wasserstein", "nowozin"): lambda r, f: f.mean() - r.mean(),
-    ("relativistic", "nowozin"): lambda r, f: F.softplus(-(r - f)).mean(),
+    ("squared_hellinger", "f_gan"): lambda r, f: (f.exp() - 1).mean() - (1 - (-r).exp()).mean(),
+    ("total_variation", "f_gan"): lambda r, f: (0.5 * f.tanh()).mean() - (0.5 * r.tanh()).mean(),
+    ("least_squares", "f_gan"): lambda r, f: 0.5 * ((r - 1) ** 2).mean() + 0.5 * (f**2).mean(),
+    ("hinge", "f_gan"): lambda r, f: F.relu(1 - r).mean() + F.relu(1 + f).mean(),
+    ("wasserstein", "f_gan"): lambda r, f: f.mean() - r.mean(),
+    ("relativistic", "f_gan"): lambda r, f: F.softplus(-(r - f)).mean(),
 }
 GENERATORS: dict[tuple[str, ...], Callable[[Tensor], Tensor]] = {
     ("saturating",): lambda f: -binary(f, 0.0),
@@ -69,7 +69,11 @@ def pairs(only: list[str]) -> list[tuple[str, Loss, Loss]]:
     found: list[tuple[str, Loss, Loss]] = []
     for key, formula in DISCRIMINATORS.items():
         found.append(
-            (f"D {' '.join(key)}", formula, lambda r, f, k=key: discriminator_loss(r, f, *k))
+            (
+                f"D {' '.join(key)}",
+                formula,
+                lambda r, f, k=key: discriminator_loss(r, f, k[0], output=k[1]),
+            )
         )
     for name, of_fake in GENERATORS.items():
         found.append(

@@ -19,6 +19,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -31,7 +32,10 @@ from torch import Tensor
 from .private import constant_while_tracing
 
 Impl = Literal["auto", "triton", "torch"]
-IMPLEMENTATIONS: tuple[str, ...] = get_args(Impl)
+IMPLEMENTATIONS: tuple[Impl, ...] = get_args(Impl)
+PACKAGE = __name__.rpartition(".")[0]
+"""This package's name, for messages: a copy of the folder has one of its own."""
+
 _VARIABLE = "FUSEDGAN_IMPL"
 
 P = ParamSpec("P")
@@ -40,7 +44,7 @@ R = TypeVar("R")
 _NO_TRITON = "it has no Triton implementation in this version"
 _ON_CPU = "the tensors are on cpu, and Triton needs a CUDA device"
 
-_AROUND: ContextVar[str | None] = ContextVar("kernels_impl", default=None)
+_AROUND: ContextVar[str | None] = ContextVar(f"{PACKAGE}.impl", default=None)
 
 
 class ImplUnavailableError(RuntimeError):
@@ -48,7 +52,7 @@ class ImplUnavailableError(RuntimeError):
 
 
 @contextmanager
-def use_impl(impl: str) -> Iterator[None]:
+def use_impl(impl: Impl) -> Iterator[None]:
     """Ask for one implementation of every operator called inside the `with` block.
 
     The innermost block counts; an `impl=` argument other than "auto" overrules it. The request
@@ -207,7 +211,7 @@ class Operator(Generic[P, R]):
         if self.triton_impl is not None:
             possible = f"Triton supports {self.triton_impl.scope}; {possible}"
         return ImplUnavailableError(
-            f"{self.name}: impl='triton' is asked for by {request.origin}, "
+            f"{PACKAGE}.{self.name}: impl='triton' is asked for by {request.origin}, "
             f"but Triton cannot run it: {reason}. {possible}."
         )
 
@@ -288,7 +292,12 @@ def explain(operator: str | None = None, device: torch.device | str | None = Non
     return "\n".join(lines)
 
 
-def check_impl(impl: str, where: str = "impl") -> str:
+def named_here(text: str) -> str:
+    """A text about `kernels.…`, with the name that this copy of the package has."""
+    return re.sub(r"\bkernels\.", f"{PACKAGE}.", text)
+
+
+def check_impl(impl: str, where: str = "impl") -> Impl:
     """Return `impl`, or raise ValueError when it is not a known implementation."""
     if impl not in IMPLEMENTATIONS:
         known = ", ".join(map(repr, IMPLEMENTATIONS))

@@ -32,6 +32,21 @@ def forward_mode() -> bool:
     return forward_ad._current_level >= 0
 
 
+def eager() -> bool:
+    """Whether operations are computed as they are called, not recorded, faked nor transformed.
+
+    Only then may what is computed depend on a tensor's size or values: a graph of torch.compile,
+    torch.export, make_fx or torch.jit is for all of them. The number of modes that see every
+    operation has no public name.
+    """
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._get_tracing_state() is not None
+    )
+
+
 def looked_into(*tensors: Tensor) -> bool:
     """Whether a transform, forward mode or a trace is active, which know torch's operators alone.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from benchmarks.offline import Case
 from kernels.losses import tiles
 from kernels.losses.definitions import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES
+from kernels.losses.names import DEFAULT_OUTPUT
 from kernels.losses.objectives import (
     FROM_DIVERGENCE,
     Objective,
@@ -27,8 +28,10 @@ _LAUNCHES = {
 def objectives() -> Iterator[tuple[str, Objective]]:
     """Every loss of either player by name."""
     for loss in DISCRIMINATOR_LOSSES:
-        for output in DIVERGENCES[loss].outputs if loss in DIVERGENCES else ("nowozin",):
+        for output in DIVERGENCES[loss].outputs if loss in DIVERGENCES else (DEFAULT_OUTPUT,):
             yield f"discriminator {loss} {output}", discriminator_objective(loss, output)
+    smoothed = discriminator_objective("gan", real_label=0.9, fake_label=0.1)
+    yield "discriminator gan, labels smoothed", smoothed
     for loss in GENERATOR_LOSSES:
         if loss not in FROM_DIVERGENCE:
             yield f"generator {loss}", generator_objective(loss)
@@ -87,7 +90,9 @@ def _common(objective: Objective) -> tuple[dict[str, object], list[str]]:
         "FAKE": objective.fake.curve.code,
         "PAIRED": objective.paired,
     }
-    return constants, [] if real is not None or objective.paired else ["real"]
+    absent = [] if real is not None or objective.paired else ["real"]
+    absent += [] if real is not None and real.linear else ["real_linear"]
+    return constants, absent + ([] if objective.fake.linear else ["fake_linear"])
 
 
 def _forward(
@@ -132,8 +137,8 @@ def _backward(name: str, objective: Objective, logits: str, centred: bool) -> Ca
 
 def _options(logits: str) -> list[Case]:
     """What no loss has by default: weights, terms, a count that 32 bits do not hold."""
-    objective = discriminator_objective("kl")
-    forward, absent = _common(objective)
+    forward, absent = _common(discriminator_objective("kl"))
+    absent = [name for name in absent if not name.endswith("_linear")]
     backward = forward | {"PER_SAMPLE": True, "BLOCK": tiles.BACKWARD_BLOCK, "log_z": None}
     absent += ["log_z", "loss", "statistics"]
     forward |= {"MEASURE": True, "HAS_WEIGHT": True, "BLOCK": tiles.BLOCK, **dict.fromkeys(absent)}

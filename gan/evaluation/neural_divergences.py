@@ -34,6 +34,7 @@ from gan.models import build_discriminator
 from gan.pixels import Examples, to_network
 from gan.runtime import stream_seed
 from kernels import discriminator_loss
+from kernels.losses import DiscriminatorLossName
 
 WIDTH = {"images": 16, "points": 64}
 BATCH = 64
@@ -57,7 +58,7 @@ class NeuralDivergence(NamedTuple):
             one keeps a single outlier, whose term is exponential in F, from ruling the estimate.
     """
 
-    loss: str
+    loss: DiscriminatorLossName
     scale: float
     gradient_penalty: bool
     limit: float | None = None

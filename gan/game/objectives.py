@@ -8,14 +8,26 @@ import torch
 from torch import Tensor
 
 from gan.config import LeastSquaresConfig, ObjectiveConfig
-from gan.config.soundness import DIVERGENCES, OF_DIVERGENCES
+from gan.config.soundness import OF_DIVERGENCES
 from gan.game.penalties import Seen, penalty
 from kernels import discriminator_loss, generator_loss
-from kernels.losses import DiscriminatorStatistics, GeneratorStatistics, update_log_z
+from kernels.losses import (
+    DiscriminatorStatistics,
+    GeneratorLossName,
+    GeneratorStatistics,
+    update_log_z,
+)
 from kernels.losses.objectives import discriminator_objective
 
 # Losses that a constant added to every logit leaves as they are: no logit means "either".
 FREE_LEVEL = ("wasserstein", "relativistic")
+# Generator losses that answer the discriminator's of the same name, which is no f-divergence.
+ANSWERS: dict[str, GeneratorLossName] = {
+    "least_squares": "least_squares",
+    "hinge": "hinge",
+    "wasserstein": "wasserstein",
+    "relativistic": "relativistic",
+}
 # What a vanished gradient is divided by: the ratio stays finite, and so does a run.
 SMALLEST = 1e-12
 
@@ -93,12 +105,16 @@ class Game:
         that answers the discriminator's loss.
         """
         discriminator = self.config.discriminator
-        name = "non_saturating" if discriminator in DIVERGENCES else discriminator
+        name = ANSWERS.get(discriminator, "non_saturating")
         real = real_logits if discriminator == "relativistic" else None
         return self._generator_loss(name, fake_logits, real, None)[0]
 
     def _generator_loss(
-        self, name: str, fake_logits: Tensor, real_logits: Tensor | None, log_z: Tensor | None
+        self,
+        name: GeneratorLossName,
+        fake_logits: Tensor,
+        real_logits: Tensor | None,
+        log_z: Tensor | None,
     ) -> tuple[Tensor, GeneratorStatistics]:
         targets = self.config.least_squares if name == "least_squares" else LeastSquaresConfig()
         loss, statistics = generator_loss(

@@ -4,17 +4,31 @@ from .curves import EXPONENT_BOUND
 from .definitions import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES
 from .functions import discriminator_loss, generator_loss
 from .modules import DiscriminatorLoss, GeneratorLoss
+from .names import (
+    ALIASES,
+    DiscriminatorLossName,
+    DivergenceName,
+    GeneratorLossName,
+    OutputName,
+    Reduction,
+)
 from .statistics import DiscriminatorStatistics, GeneratorStatistics, update_log_z
 
 __all__ = [
+    "ALIASES",
     "DISCRIMINATOR_LOSSES",
     "DIVERGENCES",
     "EXPONENT_BOUND",
     "GENERATOR_LOSSES",
     "DiscriminatorLoss",
+    "DiscriminatorLossName",
     "DiscriminatorStatistics",
+    "DivergenceName",
     "GeneratorLoss",
+    "GeneratorLossName",
     "GeneratorStatistics",
+    "OutputName",
+    "Reduction",
     "discriminator_loss",
     "generator_loss",
     "update_log_z",

@@ -12,6 +12,7 @@ from torch import Tensor
 from .curves import CURVES
 from .definitions import Affine, Term
 from .launch import launch_backward, launch_forward
+from .names import Reduction
 from .objectives import Objective
 from .triton.forward import STATISTICS
 from .twin import REDUCTIONS, Losses, Measurements, Operands, differentiable_gradients
@@ -24,7 +25,7 @@ def losses_triton(
     fake_weights: Tensor | None,
     log_z: Tensor | None,
     objective: Objective,
-    reduction: str,
+    reduction: Reduction,
     with_statistics: bool,
 ) -> tuple[Losses, Measurements | None]:
     """`twin.losses_torch`, fused."""
@@ -63,7 +64,7 @@ class _Fused(torch.autograd.Function):
     def forward(
         ctx: Any,
         objective: Objective,
-        reduction: str,
+        reduction: Reduction,
         with_statistics: bool,
         *tensors: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,7 +104,7 @@ NAMESPACE = __name__.removesuffix(".autograd").replace(".", "_")
 
 
 def encode(
-    objective: Objective, reduction: str, with_statistics: bool
+    objective: Objective, reduction: Reduction, with_statistics: bool
 ) -> tuple[list[int], list[float]]:
     """What an operator's schema has types for."""
     real, weight = objective.real, objective.log_weight
@@ -119,14 +120,14 @@ def encode(
     return codes, [*numbers, *(weight or Affine())]
 
 
-def _decode(codes: Sequence[int], numbers: Sequence[float]) -> tuple[Objective, str, bool]:
+def _decode(codes: Sequence[int], numbers: Sequence[float]) -> tuple[Objective, Reduction, bool]:
     fake, real, paired, weight, reduction, with_statistics = codes
     objective = Objective(
-        fake=Term(CURVES[fake], *numbers[:4]),
-        real=None if real < 0 else Term(CURVES[real], *numbers[4:8]),
+        fake=Term(CURVES[fake], *numbers[:5]),
+        real=None if real < 0 else Term(CURVES[real], *numbers[5:10]),
         paired=bool(paired),
-        threshold=numbers[8],
-        log_weight=Affine(*numbers[9:11]) if weight else None,
+        threshold=numbers[10],
+        log_weight=Affine(*numbers[11:13]) if weight else None,
     )
     return objective, REDUCTIONS[reduction], bool(with_statistics)
 

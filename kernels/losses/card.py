@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from .curves import EXPONENT_BOUND
 from .definitions import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES, Affine, Term
+from .names import ALIASES, OUTPUT_ALIASES
 
 _FRACTIONS = {0.5: "½", math.log(2): "log 2"}
 
@@ -79,6 +80,14 @@ def tables() -> list[Table]:
         if name not in DIVERGENCES
     ]
     generators = [[f"`{name}`", row.formula, row.source] for name, row in GENERATOR_LOSSES.items()]
+    words = [
+        [
+            f"`{word}`",
+            "–" if each.discriminator is None else f"`{each.discriminator}`",
+            "–" if each.generator is None else f"`{each.generator}`{_only(each.divergence)}",
+        ]
+        for word, each in ALIASES.items()
+    ]
     return [
         Table(
             "Divergences: the discriminator minimises E_Q[f*(ν(F))] − E_P[ν(F)]",
@@ -92,7 +101,12 @@ def tables() -> list[Table]:
         ),
         Table("Other discriminator losses", ("`loss=`", "minimises", "source"), discriminators),
         Table("Generator losses", ("`loss=`", "minimises", "source"), generators),
+        Table("Other words", ("word", "a discriminator's", "a generator's"), words),
     ]
+
+
+def _only(divergence: str | None) -> str:
+    return "" if divergence is None else f", for `{divergence}` alone"
 
 
 def notes() -> list[str]:
@@ -106,6 +120,7 @@ def notes() -> list[str]:
     return [
         "F is the discriminator's logit, P the data, Q the generator, sp softplus, σ the sigmoid.",
         f"Beyond x = {EXPONENT_BOUND:g}, exp(x) is continued by its tangent.",
+        "; ".join(f"output=`{word}` is `{name}`" for word, name in OUTPUT_ALIASES.items()) + ".",
         "boundary_seeking is not defined where there is no log w. " + ". ".join(undefined) + ".",
     ]
 

@@ -10,7 +10,8 @@ and the composition f*(ν(F)), never f* by itself: only the composition is stabl
 
 Every term is an affine function of one of the few curves of `curves.py` of an affine function of
 the logit, `scale·curve(rate·F + shift) + offset`: a row is data, which the PyTorch and the Triton
-implementation both read. The terms work elementwise on floating-point tensors of any shape, in
+implementation both read. (Smoothed labels add a multiple of the curve's argument; no row has one.)
+The terms work elementwise on floating-point tensors of any shape, in
 the dtype they are given, and are differentiable to any order.
 
 `python -m kernels.losses` prints the table.
@@ -53,13 +54,14 @@ class Affine(NamedTuple):
 
 
 class Term(NamedTuple):
-    """F ↦ scale·curve(rate·F + shift) + offset."""
+    """F ↦ scale·curve(x) + linear·x + offset, x = rate·F + shift."""
 
     curve: Curve
     rate: float = 1.0
     shift: float = 0.0
     scale: float = 1.0
     offset: float = 0.0
+    linear: float = 0.0
 
     def argument(self, logits: Tensor) -> Tensor:
         """rate·F + shift: what the curve is taken of."""
@@ -67,7 +69,13 @@ class Term(NamedTuple):
 
     def __call__(self, logits: Tensor) -> Tensor:
         """The term of each logit."""
-        return self.finish(self.curve.value(self.argument(logits)))
+        return self.at(self.argument(logits))
+
+    def at(self, argument: Tensor) -> Tensor:
+        """The term, given what its curve is taken of."""
+        value = self.finish(self.curve.value(argument))
+        # Not 0·x: that is NaN for an infinite x.
+        return torch.add(value, argument, alpha=self.linear) if self.linear != 0.0 else value
 
     def finish(self, value: Tensor) -> Tensor:
         """scale·value + offset, for a value of the curve or a mean of such."""
@@ -80,7 +88,7 @@ class Term(NamedTuple):
     def negated(self) -> "Term":
         """F ↦ −(this term)."""
         # 0.0 − x and not −x: no −0.0, which would print its sign.
-        return self._replace(scale=-self.scale, offset=0.0 - self.offset)
+        return self._replace(scale=-self.scale, offset=0.0 - self.offset, linear=0.0 - self.linear)
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class OutputActivation:
     """One choice of ν for one divergence.
 
     Attributes:
-        name: "nowozin" for the activations of the f-GAN paper, "log_ratio" for those of the BGAN
+        name: "f_gan" for the activations of the f-GAN paper, "log_ratio" for those of the BGAN
             paper, with which F estimates log p/q.
         source: paper and table.
         value: F ↦ ν(F).
@@ -133,10 +141,10 @@ class LossFormula:
 
 
 _LOG2 = math.log(2)
-_NOWOZIN = "Nowozin et al. 2016, table 2"
+_F_GAN = "Nowozin et al. 2016, table 2"
 _BGAN = "Hjelm et al. 2018, section 2"
 _NEGATIVE = (
-    "with output='nowozin' its weight w = F/2 + 1 can be negative and has no logarithm; "
+    "with output='f_gan' its weight w = F/2 + 1 can be negative and has no logarithm; "
     "output='log_ratio' has one"
 )
 _CONSTANT = "its weight w = ∂f*/∂T is the constant 1: there is no boundary to seek"
@@ -158,7 +166,7 @@ DIVERGENCES: dict[str, Divergence] = _divergences(
         "Goodfellow et al. 2014, eq. 1; Nowozin et al. 2016, tables 1 and 6",
         -_LOG2,
         _outputs(
-            OutputActivation("nowozin", _NOWOZIN, Term(LOG_SIGMOID), Term(SOFTPLUS), _F),
+            OutputActivation("f_gan", _F_GAN, Term(LOG_SIGMOID), Term(SOFTPLUS), _F),
             OutputActivation("log_ratio", _BGAN, Term(LOG_SIGMOID), Term(SOFTPLUS), _F),
         ),
     ),
@@ -176,7 +184,7 @@ DIVERGENCES: dict[str, Divergence] = _divergences(
                     Term(SOFTPLUS, offset=-_LOG2),
                     _F,
                 )
-                for name, source in (("nowozin", _NOWOZIN), ("log_ratio", _BGAN))
+                for name, source in (("f_gan", _F_GAN), ("log_ratio", _BGAN))
             )
         ),
     ),
@@ -187,8 +195,8 @@ DIVERGENCES: dict[str, Divergence] = _divergences(
         1.0,
         _outputs(
             OutputActivation(
-                "nowozin",
-                _NOWOZIN,
+                "f_gan",
+                _F_GAN,
                 Term(IDENTITY),
                 Term(EXPONENTIAL, shift=-1.0),
                 Affine(shift=-1.0),
@@ -211,7 +219,7 @@ DIVERGENCES: dict[str, Divergence] = _divergences(
                     Term(IDENTITY, offset=-1.0),
                     _F,
                 )
-                for name, source in (("nowozin", _NOWOZIN), ("log_ratio", _BGAN))
+                for name, source in (("f_gan", _F_GAN), ("log_ratio", _BGAN))
             )
         ),
     ),
@@ -221,7 +229,7 @@ DIVERGENCES: dict[str, Divergence] = _divergences(
         "Nowozin et al. 2016, tables 1 and 6",
         0.0,
         _outputs(
-            OutputActivation("nowozin", _NOWOZIN, Term(IDENTITY), Term(PARABOLA), _NEGATIVE),
+            OutputActivation("f_gan", _F_GAN, Term(IDENTITY), Term(PARABOLA), _NEGATIVE),
             OutputActivation(
                 "log_ratio",
                 _BGAN,
@@ -238,8 +246,8 @@ DIVERGENCES: dict[str, Divergence] = _divergences(
         0.0,
         _outputs(
             OutputActivation(
-                "nowozin",
-                _NOWOZIN,
+                "f_gan",
+                _F_GAN,
                 Term(EXPONENTIAL, rate=-1.0, scale=-1.0, offset=1.0),
                 Term(EXPONENTIAL, offset=-1.0),
                 Affine(rate=2.0),  # w = 1/(1−T)² with 1 − T = e^−F
@@ -260,7 +268,7 @@ DIVERGENCES: dict[str, Divergence] = _divergences(
         0.0,
         _outputs(
             OutputActivation(
-                "nowozin", _NOWOZIN, Term(TANH, scale=0.5), Term(TANH, scale=0.5), _CONSTANT
+                "f_gan", _F_GAN, Term(TANH, scale=0.5), Term(TANH, scale=0.5), _CONSTANT
             ),
         ),
     ),

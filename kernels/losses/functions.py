@@ -6,14 +6,18 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from ..dispatch import Operator, TritonImplementation, register
-from ..private import forward_mode, transformed
+from ..dispatch import Impl, Operator, TritonImplementation, register
+from ..private import forward_mode, leaf, transformed
 from .definitions import Term
-from .objectives import (
-    Objective,
-    discriminator_objective,
-    generator_objective,
+from .names import (
+    DEFAULT_OUTPUT,
+    DiscriminatorLossWord,
+    GeneratorLossWord,
+    OutputWord,
+    Reduction,
+    generator_name,
 )
+from .objectives import Objective, discriminator_objective, generator_objective
 from .statistics import DiscriminatorStatistics, GeneratorStatistics
 from .twin import REDUCTIONS, Losses, Measurements, losses_torch
 
@@ -22,16 +26,18 @@ from .twin import REDUCTIONS, Losses, Measurements, losses_torch
 def discriminator_loss(
     real_logits: Tensor,
     fake_logits: Tensor,
-    loss: str = ...,
-    output: str = ...,
-    impl: str = ...,
-    return_statistics: Literal[False] = ...,
+    loss: DiscriminatorLossWord = ...,
     *,
+    output: OutputWord = ...,
     a: float = ...,
     b: float = ...,
+    real_label: float = ...,
+    fake_label: float = ...,
     reduction: Literal["mean", "sum"] = ...,
     real_weights: Tensor | None = ...,
     fake_weights: Tensor | None = ...,
+    return_statistics: Literal[False] = ...,
+    impl: Impl = ...,
 ) -> Tensor: ...
 
 
@@ -39,16 +45,18 @@ def discriminator_loss(
 def discriminator_loss(
     real_logits: Tensor,
     fake_logits: Tensor,
-    loss: str = ...,
-    output: str = ...,
-    impl: str = ...,
+    loss: DiscriminatorLossWord = ...,
     *,
-    return_statistics: Literal[True],
+    output: OutputWord = ...,
     a: float = ...,
     b: float = ...,
+    real_label: float = ...,
+    fake_label: float = ...,
     reduction: Literal["mean", "sum"] = ...,
     real_weights: Tensor | None = ...,
     fake_weights: Tensor | None = ...,
+    return_statistics: Literal[True],
+    impl: Impl = ...,
 ) -> tuple[Tensor, DiscriminatorStatistics]: ...
 
 
@@ -56,32 +64,75 @@ def discriminator_loss(
 def discriminator_loss(
     real_logits: Tensor,
     fake_logits: Tensor,
-    loss: str = ...,
-    output: str = ...,
-    impl: str = ...,
-    return_statistics: bool = ...,
+    loss: DiscriminatorLossWord = ...,
     *,
+    output: OutputWord = ...,
     a: float = ...,
     b: float = ...,
-    reduction: str = ...,
+    real_label: float = ...,
+    fake_label: float = ...,
+    reduction: Literal["none"],
     real_weights: Tensor | None = ...,
     fake_weights: Tensor | None = ...,
-) -> Losses | tuple[Losses, DiscriminatorStatistics]: ...
+    return_statistics: Literal[False] = ...,
+    impl: Impl = ...,
+) -> Losses: ...
 
 
+@overload
 def discriminator_loss(
     real_logits: Tensor,
     fake_logits: Tensor,
-    loss: str = "gan",
-    output: str = "nowozin",
-    impl: str = "auto",
-    return_statistics: bool = False,
+    loss: DiscriminatorLossWord = ...,
     *,
+    output: OutputWord = ...,
+    a: float = ...,
+    b: float = ...,
+    real_label: float = ...,
+    fake_label: float = ...,
+    reduction: Literal["none"],
+    real_weights: Tensor | None = ...,
+    fake_weights: Tensor | None = ...,
+    return_statistics: Literal[True],
+    impl: Impl = ...,
+) -> tuple[Losses, DiscriminatorStatistics]: ...
+
+
+@overload
+def discriminator_loss(
+    real_logits: Tensor,
+    fake_logits: Tensor,
+    loss: DiscriminatorLossWord = ...,
+    *,
+    output: OutputWord = ...,
+    a: float = ...,
+    b: float = ...,
+    real_label: float = ...,
+    fake_label: float = ...,
+    reduction: Reduction = ...,
+    real_weights: Tensor | None = ...,
+    fake_weights: Tensor | None = ...,
+    return_statistics: bool = ...,
+    impl: Impl = ...,
+) -> Losses | tuple[Losses, DiscriminatorStatistics]: ...
+
+
+@leaf
+def discriminator_loss(
+    real_logits: Tensor,
+    fake_logits: Tensor,
+    loss: DiscriminatorLossWord = "gan",
+    *,
+    output: OutputWord = DEFAULT_OUTPUT,
     a: float = 0.0,
     b: float = 1.0,
-    reduction: str = "mean",
+    real_label: float = 1.0,
+    fake_label: float = 0.0,
+    reduction: Reduction = "mean",
     real_weights: Tensor | None = None,
     fake_weights: Tensor | None = None,
+    return_statistics: bool = False,
+    impl: Impl = "auto",
 ) -> Losses | tuple[Losses, DiscriminatorStatistics]:
     """What the discriminator minimises: a mean over real samples plus one over generated ones.
 
@@ -94,19 +145,28 @@ def discriminator_loss(
         fake_logits: logits of generated samples; their number may differ from the real ones',
             except for "relativistic", which pairs them in order.
         loss: "gan", "jensen_shannon", "kl", "reverse_kl", "pearson", "squared_hellinger",
-            "total_variation", "least_squares", "hinge", "wasserstein" or "relativistic".
-        output: the output activation ν of a divergence: "nowozin", or "log_ratio", with which F
-            estimates log p/q. Other losses take the default only.
-        impl: "auto", "triton" or "torch", see `kernels.explain`.
-        return_statistics: also return `DiscriminatorStatistics`; nothing is synchronised.
+            "total_variation", "least_squares", "hinge", "wasserstein" or "relativistic"; or one of
+            the other words for these, "bce", "wgan" or "lsgan" for example (`losses.ALIASES`).
+        output: the output activation ν of a divergence: "f_gan", that of the f-GAN paper
+            ("nowozin" is the same), or "log_ratio", with which F estimates log p/q. Other losses
+            take the default only.
         a: target of generated samples' logits, for "least_squares".
         b: target of real samples' logits, for "least_squares", above `a`.
+        real_label: label of real samples, for the losses that are a cross-entropy with labels:
+            "gan", "jensen_shannon" and, for each pair, "relativistic". 0.9 is one-sided label
+            smoothing, Salimans et al. 2016, section 3.4.
+        fake_label: label of generated samples, below `real_label`; 0.1 beside 0.9 smooths both
+            sides. For "gan" and "jensen_shannon". With either the logit no longer estimates
+            log p/q: accuracies are taken where p = q still is, D = (real_label + fake_label)/2,
+            and the weights of the statistics are None.
         reduction: "mean", "sum" or "none". "sum" adds the terms of all samples, real and
             generated; for "none" see below.
         real_weights: a constant factor of each real sample's term, of a shape that broadcasts to
             the logits'. The mean divides by the number of samples, not by the sum of the weights,
             as `weight=` of torch's binary cross-entropy does. Not for "relativistic".
         fake_weights: likewise of each generated sample's; for "relativistic" of each pair's.
+        return_statistics: also return `DiscriminatorStatistics`; nothing is synchronised.
+        impl: "auto", "triton" or "torch", see `explain`.
 
     Returns:
         The loss, a scalar: computed in and returned as float32, float64 for float64 logits. NaN
@@ -117,12 +177,12 @@ def discriminator_loss(
 
     Raises:
         ValueError: unknown `loss`, `output`, `impl` or `reduction`, an option that the loss does
-            not have, targets out of order, tensors on different devices, weights of another shape,
-            or, for "relativistic", as many real as generated logits are not there.
+            not have, targets or labels out of order, tensors on different devices, weights of
+            another shape, or, for "relativistic", as many real as generated logits are not there.
         TypeError: logits or weights that are not floating-point tensors.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
-    objective = discriminator_objective(loss, output, a, b)
+    objective = discriminator_objective(loss, output, a, b, real_label, fake_label)
     _check_logits(real_logits, "real_logits")
     _check_logits(fake_logits, "fake_logits")
     _check_device(real_logits, "real_logits", fake_logits)
@@ -158,67 +218,68 @@ def _of_discriminator(measured: Measurements) -> DiscriminatorStatistics:
 @overload
 def generator_loss(
     fake_logits: Tensor,
-    loss: str = ...,
-    divergence: str = ...,
-    output: str = ...,
-    impl: str = ...,
+    loss: GeneratorLossWord = ...,
     *,
+    divergence: DiscriminatorLossWord = ...,
+    output: OutputWord = ...,
     c: float = ...,
     log_z: Tensor | float | None = ...,
     real_logits: Tensor | None = ...,
-    reduction: str = ...,
+    reduction: Reduction = ...,
     fake_weights: Tensor | None = ...,
     return_statistics: Literal[False] = ...,
+    impl: Impl = ...,
 ) -> Tensor: ...
 
 
 @overload
 def generator_loss(
     fake_logits: Tensor,
-    loss: str = ...,
-    divergence: str = ...,
-    output: str = ...,
-    impl: str = ...,
+    loss: GeneratorLossWord = ...,
     *,
+    divergence: DiscriminatorLossWord = ...,
+    output: OutputWord = ...,
     c: float = ...,
     log_z: Tensor | float | None = ...,
     real_logits: Tensor | None = ...,
-    reduction: str = ...,
+    reduction: Reduction = ...,
     fake_weights: Tensor | None = ...,
     return_statistics: Literal[True],
+    impl: Impl = ...,
 ) -> tuple[Tensor, GeneratorStatistics]: ...
 
 
 @overload
 def generator_loss(
     fake_logits: Tensor,
-    loss: str = ...,
-    divergence: str = ...,
-    output: str = ...,
-    impl: str = ...,
+    loss: GeneratorLossWord = ...,
     *,
+    divergence: DiscriminatorLossWord = ...,
+    output: OutputWord = ...,
     c: float = ...,
     log_z: Tensor | float | None = ...,
     real_logits: Tensor | None = ...,
-    reduction: str = ...,
+    reduction: Reduction = ...,
     fake_weights: Tensor | None = ...,
     return_statistics: bool = ...,
+    impl: Impl = ...,
 ) -> Tensor | tuple[Tensor, GeneratorStatistics]: ...
 
 
+@leaf
 def generator_loss(
     fake_logits: Tensor,
-    loss: str = "non_saturating",
-    divergence: str = "gan",
-    output: str = "nowozin",
-    impl: str = "auto",
+    loss: GeneratorLossWord = "non_saturating",
     *,
+    divergence: DiscriminatorLossWord = "gan",
+    output: OutputWord = DEFAULT_OUTPUT,
     c: float = 1.0,
     log_z: Tensor | float | None = None,
     real_logits: Tensor | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     fake_weights: Tensor | None = None,
     return_statistics: bool = False,
+    impl: Impl = "auto",
 ) -> Tensor | tuple[Tensor, GeneratorStatistics]:
     """What the generator minimises. All formulas and sources: `python -m kernels.losses`.
 
@@ -234,11 +295,12 @@ def generator_loss(
 
     Args:
         fake_logits: logits of generated samples, any shape and floating dtype.
-        loss: one of the above.
+        loss: one of the above, or another word for it (`losses.ALIASES`): "ns", "wgan", "lsgan";
+            "bce" is `non_saturating` of "gan", the cross-entropy with the label of real samples,
+            "minimax" is `saturating`.
         divergence: the loss that the discriminator minimises. The first three follow from it and
             ask for an f-divergence; the others do not depend on it.
-        output: that divergence's output activation ν, "nowozin" or "log_ratio".
-        impl: "auto", "triton" or "torch", see `kernels.explain`.
+        output: that divergence's output activation ν, "f_gan" (or "nowozin") or "log_ratio".
         c: target of the logits, for "least_squares".
         log_z: log Z of "boundary_seeking", a number or a 0-d tensor on the logits' device, a
             constant for the gradient; `update_log_z` maintains it.
@@ -247,6 +309,7 @@ def generator_loss(
             the real logits').
         fake_weights: a constant factor of each term, as in `discriminator_loss`.
         return_statistics: also return `GeneratorStatistics`; nothing is synchronised.
+        impl: "auto", "triton" or "torch", see `explain`.
 
     Returns:
         The loss, a scalar: computed in and returned as float32, float64 for float64 logits. NaN
@@ -256,7 +319,7 @@ def generator_loss(
     Raises:
         ValueError: unknown `loss`, `divergence`, `output`, `impl` or `reduction`, a loss that the
             divergence does not define (`boundary_seeking` for `total_variation`, and for `pearson`
-            with "nowozin"), an option that the loss does not have or real logits that it needs,
+            with "f_gan"), an option that the loss does not have or real logits that it needs,
             tensors on different devices, or weights of another shape.
         TypeError: logits or weights that are not floating-point tensors.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
@@ -300,7 +363,7 @@ def _centred(
     objective: Objective, log_z: Tensor | float, loss: str, fake_logits: Tensor
 ) -> tuple[Objective, Tensor | None]:
     """The objective with log Z taken off: at once for a number, later for a tensor."""
-    if loss != "boundary_seeking":
+    if generator_name(loss) != "boundary_seeking":
         raise ValueError(f"log_z: only loss='boundary_seeking' has a centre, not loss={loss!r}")
     if not isinstance(log_z, Tensor):
         term: Term = objective.fake
@@ -337,7 +400,7 @@ def _check_pairs(real_logits: Tensor, fake_logits: Tensor, loss: str) -> None:
         )
 
 
-def check_reduction(reduction: str) -> None:
+def check_reduction(reduction: Reduction) -> None:
     """Raise ValueError for an unknown reduction."""
     if reduction not in REDUCTIONS:
         known = ", ".join(map(repr, REDUCTIONS))

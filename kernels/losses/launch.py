@@ -21,7 +21,8 @@ from torch import Tensor
 
 from ..dispatch import launching_on
 from . import tiles
-from .definitions import Affine
+from .definitions import Affine, Term
+from .names import Reduction
 from .objectives import Objective
 from .triton.backward import backward_kernel
 from .triton.forward import PARTIALS, STATISTICS, combine_kernel, forward_kernel
@@ -29,7 +30,7 @@ from .twin import Operands
 
 
 def launch_forward(
-    objective: Objective, reduction: str, with_statistics: bool, samples: Operands
+    objective: Objective, reduction: Reduction, with_statistics: bool, samples: Operands
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, or terms of real and fake; and the statistics [STATISTICS]; empty where not wanted."""
     real, fake, real_weights, fake_weights, log_z = _contiguous(samples)
@@ -70,8 +71,8 @@ def launch_forward(
             n_real,
             n_fake,
             chunk,
-            *real_term[1:],
-            *term[1:],
+            *_numbers(real_term),
+            *_numbers(term),
             *(weight or Affine()),
             objective.threshold,
             *factors,
@@ -107,7 +108,7 @@ def launch_forward(
 
 def launch_backward(
     objective: Objective,
-    reduction: str,
+    reduction: Reduction,
     samples: Operands,
     incoming: Sequence[Tensor],
     real_needed: bool,
@@ -152,9 +153,11 @@ def launch_backward(
                 real_term.rate,
                 real_term.shift,
                 real_term.scale * real_term.rate * _factor(max(n_real, 1), reduction),
+                _linear_slope(real_term),
                 term.rate,
                 term.shift,
                 term.scale * term.rate * _factor(max(n_fake, 1), reduction),
+                _linear_slope(term),
                 REAL=real_term.curve.code,
                 FAKE=term.curve.code,
                 PAIRED=objective.paired,
@@ -165,7 +168,18 @@ def launch_backward(
     return of_real, of_fake
 
 
-def _factor(count: int, reduction: str) -> float:
+def _numbers(term: Term) -> tuple[float | None, ...]:
+    """A term's numbers; None for a linear part that there is not, which costs nothing then."""
+    _, rate, shift, scale, offset, linear = term
+    return rate, shift, scale, offset, linear if linear != 0.0 else None
+
+
+def _linear_slope(term: Term) -> float | None:
+    """What the linear part adds to the slope of the curve, which is multiplied by the scale."""
+    return term.linear / term.scale if term.linear != 0.0 else None
+
+
+def _factor(count: int, reduction: Reduction) -> float:
     """What a sum over `count` logits is multiplied by; NaN for the mean of none."""
     if reduction != "mean":
         return 1.0

@@ -2,8 +2,17 @@
 
 from torch import Tensor, nn
 
-from ..dispatch import check_impl
+from ..dispatch import Impl, check_impl
 from .functions import check_reduction, discriminator_loss, generator_loss
+from .names import (
+    DEFAULT_OUTPUT,
+    DiscriminatorLossWord,
+    GeneratorLossWord,
+    OutputWord,
+    Reduction,
+    discriminator_name,
+    generator_name,
+)
 from .objectives import discriminator_objective, generator_objective
 from .statistics import DiscriminatorStatistics, GeneratorStatistics
 from .twin import Losses
@@ -17,9 +26,11 @@ class DiscriminatorLoss(nn.Module):
         output: the output activation of a divergence.
         a: target of generated samples' logits, for "least_squares".
         b: target of real samples' logits, for "least_squares", above `a`.
+        real_label: label of real samples, for the losses with labels.
+        fake_label: label of generated samples, below `real_label`.
         reduction: "mean", "sum" or "none".
-        impl: "auto", "triton" or "torch".
         return_statistics: also return `DiscriminatorStatistics`.
+        impl: "auto", "triton" or "torch".
 
     Raises:
         ValueError: one of them is not known, or not defined for the others.
@@ -27,19 +38,22 @@ class DiscriminatorLoss(nn.Module):
 
     def __init__(
         self,
-        loss: str = "gan",
-        output: str = "nowozin",
+        loss: DiscriminatorLossWord = "gan",
         *,
+        output: OutputWord = DEFAULT_OUTPUT,
         a: float = 0.0,
         b: float = 1.0,
-        reduction: str = "mean",
-        impl: str = "auto",
+        real_label: float = 1.0,
+        fake_label: float = 0.0,
+        reduction: Reduction = "mean",
         return_statistics: bool = False,
+        impl: Impl = "auto",
     ) -> None:
         super().__init__()
-        discriminator_objective(loss, output, a, b)
+        discriminator_objective(loss, output, a, b, real_label, fake_label)
         check_reduction(reduction)
         self.loss, self.output, self.a, self.b = loss, output, a, b
+        self.real_label, self.fake_label = real_label, fake_label
         self.reduction, self.impl = reduction, check_impl(impl)
         self.return_statistics = return_statistics
 
@@ -55,20 +69,25 @@ class DiscriminatorLoss(nn.Module):
             real_logits,
             fake_logits,
             self.loss,
-            self.output,
-            self.impl,
-            self.return_statistics,
+            output=self.output,
             a=self.a,
             b=self.b,
+            real_label=self.real_label,
+            fake_label=self.fake_label,
             reduction=self.reduction,
             real_weights=real_weights,
             fake_weights=fake_weights,
+            return_statistics=self.return_statistics,
+            impl=self.impl,
         )
 
     def extra_repr(self) -> str:
         """The choices, for `print`."""
-        targets = f", a={self.a}, b={self.b}" if self.loss == "least_squares" else ""
-        return f"{self.loss!r}, output={self.output!r}{targets}, reduction={self.reduction!r}"
+        least_squares = discriminator_name(self.loss) == "least_squares"
+        targets = f", a={self.a}, b={self.b}" if least_squares else ""
+        labels = f", real_label={self.real_label}, fake_label={self.fake_label}"
+        others = targets + (labels if (self.real_label, self.fake_label) != (1.0, 0.0) else "")
+        return f"{self.loss!r}, output={self.output!r}{others}, reduction={self.reduction!r}"
 
 
 class GeneratorLoss(nn.Module):
@@ -80,8 +99,8 @@ class GeneratorLoss(nn.Module):
         output: that divergence's output activation.
         c: target of the logits, for "least_squares".
         reduction: "mean", "sum" or "none".
-        impl: "auto", "triton" or "torch".
         return_statistics: also return `GeneratorStatistics`.
+        impl: "auto", "triton" or "torch".
 
     Raises:
         ValueError: one of them is not known, or not defined for the others.
@@ -89,14 +108,14 @@ class GeneratorLoss(nn.Module):
 
     def __init__(
         self,
-        loss: str = "non_saturating",
-        divergence: str = "gan",
-        output: str = "nowozin",
+        loss: GeneratorLossWord = "non_saturating",
         *,
+        divergence: DiscriminatorLossWord = "gan",
+        output: OutputWord = DEFAULT_OUTPUT,
         c: float = 1.0,
-        reduction: str = "mean",
-        impl: str = "auto",
+        reduction: Reduction = "mean",
         return_statistics: bool = False,
+        impl: Impl = "auto",
     ) -> None:
         super().__init__()
         generator_objective(loss, divergence, output, c)
@@ -116,20 +135,20 @@ class GeneratorLoss(nn.Module):
         return generator_loss(
             fake_logits,
             self.loss,
-            self.divergence,
-            self.output,
-            self.impl,
+            divergence=self.divergence,
+            output=self.output,
             c=self.c,
             log_z=log_z,
             real_logits=real_logits,
             reduction=self.reduction,
             fake_weights=fake_weights,
             return_statistics=self.return_statistics,
+            impl=self.impl,
         )
 
     def extra_repr(self) -> str:
         """The choices, for `print`."""
-        target = f", c={self.c}" if self.loss == "least_squares" else ""
+        target = f", c={self.c}" if generator_name(self.loss) == "least_squares" else ""
         return (
             f"{self.loss!r}, divergence={self.divergence!r}, output={self.output!r}{target}, "
             f"reduction={self.reduction!r}"

@@ -1,18 +1,19 @@
-"""From a loss's name to the terms that a player minimises, and what is said of unknown ones."""
+"""From a loss's name to the terms that a player minimises."""
 
-from collections.abc import Iterable
-from difflib import get_close_matches
+import math
 from typing import NamedTuple
 
 from .curves import IDENTITY, RELU, SOFTPLUS, SQUARE
-from .definitions import (
-    DISCRIMINATOR_LOSSES,
-    DIVERGENCES,
-    GENERATOR_LOSSES,
-    Affine,
-    OutputActivation,
-    Term,
+from .definitions import DIVERGENCES, Affine, OutputActivation, Term
+from .names import (
+    ALIASES,
+    DEFAULT_OUTPUT,
+    DiscriminatorLossName,
+    discriminator_name,
+    generator_name,
+    output_name,
 )
+from .refusals import no_discriminator, no_generator
 
 
 class Objective(NamedTuple):
@@ -36,8 +37,6 @@ class Objective(NamedTuple):
 
 
 FROM_DIVERGENCE = ("saturating", "non_saturating", "boundary_seeking")
-
-_DEFAULT_OUTPUT = "nowozin"
 
 
 def _bound(output: OutputActivation) -> Objective:
@@ -66,15 +65,15 @@ DISCRIMINATORS: dict[tuple[str, str], Objective] = {
         for divergence in DIVERGENCES.values()
         for output in divergence.outputs.values()
     },
-    ("least_squares", _DEFAULT_OUTPUT): _least_squares(0.0, 1.0),
-    ("hinge", _DEFAULT_OUTPUT): Objective(
+    ("least_squares", DEFAULT_OUTPUT): _least_squares(0.0, 1.0),
+    ("hinge", DEFAULT_OUTPUT): Objective(
         fake=Term(RELU, shift=1.0), real=Term(RELU, rate=-1.0, shift=1.0)
     ),
     # A critic is defined up to a constant; its accuracy at 0 says where that constant is.
-    ("wasserstein", _DEFAULT_OUTPUT): Objective(
+    ("wasserstein", DEFAULT_OUTPUT): Objective(
         fake=Term(IDENTITY), real=Term(IDENTITY, scale=-1.0)
     ),
-    ("relativistic", _DEFAULT_OUTPUT): Objective(fake=Term(SOFTPLUS, rate=-1.0), paired=True),
+    ("relativistic", DEFAULT_OUTPUT): Objective(fake=Term(SOFTPLUS, rate=-1.0), paired=True),
 }
 """By loss and output activation."""
 
@@ -117,17 +116,26 @@ GENERATORS: dict[tuple[str, str, str], Objective] = {
 
 
 def discriminator_objective(
-    loss: str, output: str = _DEFAULT_OUTPUT, a: float = 0.0, b: float = 1.0
+    loss: str,
+    output: str = DEFAULT_OUTPUT,
+    a: float = 0.0,
+    b: float = 1.0,
+    real_label: float = 1.0,
+    fake_label: float = 0.0,
 ) -> Objective:
-    """What the discriminator minimises.
+    """What the discriminator minimises, for a name or another word for it (`names.ALIASES`).
 
     Raises:
         ValueError: no such loss, it has no such output activation, `a` or `b` is given to another
-            loss than least_squares, or `a` is not below `b`.
+            loss than least_squares, `a` is not below `b`, labels are given to a loss that has none,
+            or they are not in order between 0 and 1.
     """
     objective = DISCRIMINATORS.get((loss, output))
     if objective is None:
-        raise _no_discriminator(loss, output)
+        given, loss, output = loss, discriminator_name(loss), output_name(output)
+        objective = DISCRIMINATORS.get((loss, output))
+        if objective is None:
+            raise no_discriminator(given, output)
     if a != 0.0 or b != 1.0:
         if loss != "least_squares":
             raise ValueError(
@@ -139,14 +147,60 @@ def discriminator_objective(
                 f"a={a!r}, b={b!r}: expected the target of generated samples, a, below that of "
                 "real ones, b"
             )
-        return _least_squares(a, b)
+        objective = _least_squares(a, b)
+    if real_label != 1.0 or fake_label != 0.0:
+        objective = _smoothed(objective, loss, real_label, fake_label)
     return objective
 
 
+# The cross-entropy of σ(F), or of σ(F(x) − F(G(z))), with a label, up to a constant.
+LOGISTIC: tuple[DiscriminatorLossName, ...] = ("gan", "jensen_shannon", "relativistic")
+
+
+def _smoothed(objective: Objective, loss: str, real_label: float, fake_label: float) -> Objective:
+    """The objective with other labels than 1 and 0: Szegedy et al. 2016; Salimans et al. 2016, 3.4.
+
+    The cross-entropy t·sp(−x) + (1 − t)·sp(x) of a logit x with a label t is sp(−x) + (1 − t)·x,
+    and sp(x) − t·x: what there was, and a multiple of what the curve is taken of.
+    """
+    if loss not in LOGISTIC:
+        advice = "; its targets are a and b" if loss == "least_squares" else ""
+        raise ValueError(
+            f"{_labels(real_label, fake_label)}: only the losses that are a cross-entropy with "
+            f"labels have them, {', '.join(LOGISTIC)}, not loss={loss!r}{advice}"
+        )
+    if not 0.0 <= fake_label < real_label <= 1.0:
+        raise ValueError(
+            f"{_labels(real_label, fake_label)}: expected 0 ≤ fake_label < real_label ≤ 1"
+        )
+    if objective.paired:
+        if fake_label != 0.0:
+            raise ValueError(
+                f"{_labels(real_label, fake_label)}: loss={loss!r} has one term for each pair, "
+                "and one label, real_label"
+            )
+        fake = objective.fake._replace(linear=real_label - 1.0)  # x = −(F(x) − F(G(z)))
+        return objective._replace(fake=fake)
+    assert objective.real is not None
+    # Where p = q, D = (real_label + fake_label)/2. D no longer estimates p/(p + q), nor F log p/q.
+    either = (real_label + fake_label) / 2.0
+    return objective._replace(
+        real=objective.real._replace(linear=1.0 - real_label),
+        fake=objective.fake._replace(linear=-fake_label),
+        threshold=math.log(either / (1.0 - either)),
+        log_weight=None,
+    )
+
+
+def _labels(real_label: float, fake_label: float) -> str:
+    # Written when it is needed: torch.compile can hold a number open, and not print it.
+    return f"real_label={real_label!r}, fake_label={fake_label!r}"
+
+
 def generator_objective(
-    loss: str, divergence: str = "gan", output: str = _DEFAULT_OUTPUT, c: float = 1.0
+    loss: str, divergence: str = "gan", output: str = DEFAULT_OUTPUT, c: float = 1.0
 ) -> Objective:
-    """What the generator minimises.
+    """What the generator minimises, for names or other words for them (`names.ALIASES`).
 
     Raises:
         ValueError: no such loss or divergence, the divergence has no such output activation, the
@@ -154,57 +208,21 @@ def generator_objective(
     """
     objective = GENERATORS.get((loss, divergence, output))
     if objective is None:
-        if loss in _OTHER_GENERATORS:
-            raise _no_discriminator(divergence, output, "divergence")
-        raise _no_generator(loss, divergence, output)
+        given, loss, output = loss, generator_name(loss), output_name(output)
+        named, divergence = divergence, discriminator_name(divergence)
+        objective = GENERATORS.get((loss, divergence, output))
+        if objective is None:
+            if loss in _OTHER_GENERATORS:
+                raise no_discriminator(named, output, "divergence")
+            raise no_generator(given, loss, named, divergence, output)
+        alone = ALIASES[given].divergence if given in ALIASES else None
+        if alone not in (None, divergence):
+            raise ValueError(
+                f"loss={given!r} is {loss!r} of {alone!r}, not of divergence={named!r}: expected "
+                f"loss={loss!r}"
+            )
     if c != 1.0:
         if loss != "least_squares":
             raise ValueError(f"c={c!r}: only loss='least_squares' has a target, not loss={loss!r}")
         return Objective(fake=Term(SQUARE, shift=-c, scale=0.5))
     return objective
-
-
-def _no_discriminator(loss: str, output: str, argument: str = "loss") -> ValueError:
-    if loss not in DISCRIMINATOR_LOSSES:
-        return _unknown(DISCRIMINATOR_LOSSES, loss, argument, "discriminator losses")
-    if loss not in DIVERGENCES:
-        return ValueError(
-            f"output={output!r}: {argument}={loss!r} is no f-divergence and has no output "
-            f"activation; leave output={_DEFAULT_OUTPUT!r}, the default"
-        )
-    outputs = DIVERGENCES[loss].outputs
-    if loss == "total_variation" and output == "log_ratio":
-        return ValueError(
-            "output='log_ratio' is not defined for 'total_variation': its weight w = ∂f*/∂T is the "
-            "constant 1 and cannot equal exp(F); output='nowozin' is possible, and every other "
-            "divergence has 'log_ratio'"
-        )
-    return _unknown(outputs, output, "output", f"output activations of {loss!r}")
-
-
-def _no_generator(loss: str, divergence: str, output: str) -> ValueError:
-    if loss not in GENERATOR_LOSSES:
-        return _unknown(GENERATOR_LOSSES, loss, "loss", "generator losses")
-    if divergence not in DIVERGENCES:
-        if divergence in DISCRIMINATOR_LOSSES:
-            others = ", ".join(sorted(_OTHER_GENERATORS))
-            return ValueError(
-                f"divergence={divergence!r}: loss={loss!r} follows from an f-divergence, one of "
-                f"{', '.join(sorted(DIVERGENCES))}, and {divergence!r} is none. Generator losses "
-                f"that need none: {others}"
-            )
-        return _unknown(DIVERGENCES, divergence, "divergence", "divergences")
-    outputs = DIVERGENCES[divergence].outputs
-    if output not in outputs:
-        return _no_discriminator(divergence, output, "divergence")
-    return ValueError(
-        f"loss={loss!r} is not defined for divergence={divergence!r}: "
-        f"{outputs[output].log_weight}. 'saturating' and 'non_saturating' are possible"
-    )
-
-
-def _unknown(known: Iterable[str], name: str, argument: str, what: str) -> ValueError:
-    names = sorted(set(known))
-    message = f"{argument}={name!r} is not known; known {what}: {', '.join(names)}"
-    nearest = get_close_matches(str(name), names, n=1)
-    return ValueError(f"{message}. Did you mean {nearest[0]!r}?" if nearest else message)

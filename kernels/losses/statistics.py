@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..private import eager
+
 
 class DiscriminatorStatistics(NamedTuple):
     """What a discriminator step is worth logging: detached scalars on the logits' device.
@@ -106,4 +108,6 @@ def weight_moments(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     largest = finite.amax()
     relative = (finite - largest).exp()
     total = relative.sum()
-    return total.log() + (largest - math.log(count)), total * total / relative.square().sum()
+    # A graph holds for batches of any size: there the count is not a number yet.
+    log_count = math.log(count) if eager() else torch.ones_like(relative).sum().log()
+    return total.log() + (largest - log_count), total * total / relative.square().sum()

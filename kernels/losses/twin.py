@@ -3,13 +3,15 @@
 Built of differentiable operations only, so gradients of any order are PyTorch's own.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from .curves import EXPONENT_BOUND, EXPONENTIAL, bounded_exp, eager
+from ..private import eager
+from .curves import EXPONENT_BOUND, EXPONENTIAL, bounded_exp
 from .definitions import Term
+from .names import Reduction
 from .objectives import Objective
 from .statistics import weight_moments
 
@@ -33,7 +35,7 @@ class Operands(NamedTuple):
 
 
 # Over a batch; an operator's schema has the place in this list.
-REDUCTIONS = ("mean", "sum", "none")
+REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 Losses = Tensor | tuple[Tensor, Tensor]
 # In the order of `DiscriminatorStatistics`; None for what the loss does not define.
 Measurements = tuple[Tensor | None, ...]
@@ -46,7 +48,7 @@ def losses_torch(
     fake_weights: Tensor | None,
     log_z: Tensor | None,
     objective: Objective,
-    reduction: str,
+    reduction: Reduction,
     with_statistics: bool,
 ) -> tuple[Losses, Measurements | None]:
     """The loss and, if asked for, the statistics. For the tensors see `Operands`.
@@ -57,11 +59,17 @@ def losses_torch(
     """
     samples = Operands(real, fake, real_weights, fake_weights, log_z)
     plain_mean = reduction == "mean" and real_weights is fake_weights is log_z is None
-    if plain_mean and _small(real, fake):
+    if plain_mean and _small(real, fake) and not _smoothed(objective):
         value: Losses = _mean_at_once(real, fake, objective)
     else:
         value = plain_losses(samples, objective, reduction)
     return value, measure(samples, objective) if with_statistics else None
+
+
+def _smoothed(objective: Objective) -> bool:
+    """Whether labels are smoothed: a term then is a curve and a multiple of its argument."""
+    real = objective.real
+    return objective.fake.linear != 0.0 or (real is not None and real.linear != 0.0)
 
 
 # Up to so many logits it is no slower to add two vectors than to take the mean of both.
@@ -70,15 +78,16 @@ SMALL = 65536
 
 def _small(real: Tensor | None, fake: Tensor) -> bool:
     """Whether a call is one batch of float32 logits on the CPU, where every operation counts."""
+    # Sizes last: a graph would be guarded by what is asked of them.
     return (
         fake.dtype is torch.float32
         and fake.is_cpu
+        and eager()
         and 0 < fake.numel() <= SMALL
         and (
             real is None
             or (real.dtype is torch.float32 and real.is_cpu and real.shape == fake.shape)
         )
-        and eager()
     )
 
 
@@ -100,7 +109,7 @@ def _mean_at_once(real: Tensor | None, fake: Tensor, objective: Objective) -> Te
     return mean.add_(offset) if offset != 0.0 else mean
 
 
-def plain_losses(samples: Operands, objective: Objective, reduction: str) -> Losses:
+def plain_losses(samples: Operands, objective: Objective, reduction: Reduction) -> Losses:
     """The loss of differentiable operations, see `losses_torch`."""
     real, fake, real_weights, fake_weights, log_z = samples
     term, real_term = objective.fake, objective.real
@@ -136,11 +145,10 @@ def _argument_of_pairs(term: Term, real: Tensor, fake: Tensor) -> Tensor:
     return term.argument(real - fake)
 
 
-def _reduced(term: Term, argument: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
-    value = term.curve.value(argument)
-    if weights is None and reduction == "mean":
-        return term.finish(value.mean())
-    value = term.finish(value)
+def _reduced(term: Term, argument: Tensor, weights: Tensor | None, reduction: Reduction) -> Tensor:
+    if weights is None and reduction == "mean" and term.linear == 0.0:
+        return term.finish(term.curve.value(argument).mean())
+    value = term.at(argument)
     if weights is not None:
         value = value * weights.detach().to(value.dtype)
     if reduction == "none":
@@ -152,7 +160,7 @@ def _reduced(term: Term, argument: Tensor, weights: Tensor | None, reduction: st
 def differentiable_gradients(
     samples: Operands,
     objective: Objective,
-    reduction: str,
+    reduction: Reduction,
     incoming: Losses,
     real_needed: bool,
     fake_needed: bool,
@@ -173,8 +181,18 @@ def differentiable_gradients(
             for x, needed in ((real, real_needed), (fake, fake_needed))
             if needed and x is not None
         ]
+        values = value if isinstance(value, tuple) else (value,)
+        coming = incoming if isinstance(incoming, tuple) else (incoming,)
+        # The terms of a side that needs no gradient depend on nothing.
+        pairs = [pair for pair in zip(values, coming, strict=True) if pair[0].requires_grad]
         gradients = iter(
-            torch.autograd.grad(value, inputs, incoming, create_graph=True, materialize_grads=True)
+            torch.autograd.grad(
+                [each for each, _ in pairs],
+                inputs,
+                [of for _, of in pairs],
+                create_graph=True,
+                materialize_grads=True,
+            )
         )
     of_real = next(gradients) if real is not None and real_needed else None
     return of_real, next(gradients) if fake_needed else None

@@ -1,3 +1,4 @@
+import ast
 import os
 import re
 import shutil
@@ -29,8 +30,38 @@ USE_EVERYTHING = """
         package.generator_loss(real, impl="triton")
     except package.ImplUnavailableError as error:
         assert "generator_loss" in str(error)
+        assert f"{package.__name__}.generator_loss: impl='triton'" in str(error), error
     else:
         raise AssertionError("impl='triton' ran")
+"""
+# What else says the package's name.
+MESSAGES = """
+    import contextlib, importlib, io
+    from unittest import mock
+
+    def printed(module, *arguments):
+        found = io.StringIO()
+        main = importlib.import_module(f"{package.__name__}.{module}").main
+        with contextlib.redirect_stdout(found), contextlib.redirect_stderr(found):
+            with mock.patch("sys.argv", [module, *arguments]), contextlib.suppress(SystemExit):
+                main()
+        return found.getvalue()
+
+    tiles = importlib.import_module(f"{package.__name__}.conv_transpose.tiles")
+    functions = importlib.import_module(f"{package.__name__}.conv_transpose.functions")
+    with mock.patch.object(torch.cuda, "device_count", lambda: 1):
+        with mock.patch.object(tiles, "architecture_of", lambda device: 1):
+            reason = functions.why_torch_on(torch.device("cuda", 0))
+    messages = {
+        "tune": printed("tune"),
+        "help of tune": printed("tune", "--help"),
+        "help of the card": printed("losses.__main__", "--help"),
+        "no table": tiles.why_torch("conv2d", "bf16", 8, 8, 64, 1),
+        "no verified table": reason,
+    }
+    for what, message in messages.items():
+        assert package.__name__ in message, (what, message)
+        assert "kernels." not in message or package.__name__ == "kernels", (what, message)
 """
 
 
@@ -106,6 +137,7 @@ def test_a_copy_works_under_another_name(tmp_path: Path) -> None:
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     code = "import vendor.fused_ops as package\n" + textwrap.dedent(USE_EVERYTHING)
+    code += textwrap.dedent(MESSAGES)
     code += textwrap.dedent("""
         import sys
         roots = {name.split(".")[0] for name in sys.modules}
@@ -113,3 +145,26 @@ def test_a_copy_works_under_another_name(tmp_path: Path) -> None:
         print(package.__file__)
     """)
     assert str(tmp_path) in run(code, tmp_path, package_on_path=False)
+
+
+def test_no_message_has_the_name_of_this_copy() -> None:
+    """Texts that are not docstrings take the package's name from where it is."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {
+            id(node.value)
+            for parent in ast.walk(tree)
+            if isinstance(parent, ast.Module | ast.ClassDef | ast.FunctionDef)
+            for node in parent.body
+            if isinstance(node, ast.Expr)
+        }
+        found += [
+            f"{path.relative_to(PACKAGE)}:{node.lineno}: {node.value!r}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in docstrings
+            and re.search(r"\bkernels\.\w", node.value)
+        ]
+    assert found == []

@@ -11,14 +11,25 @@ from .curves import curve_slope
 
 @triton.jit
 def _slope(
-    x, weights, incoming, offsets, mask, factor, CURVE: tl.constexpr, PER_SAMPLE: tl.constexpr
+    x,
+    weights,
+    incoming,
+    offsets,
+    mask,
+    factor,
+    linear,
+    CURVE: tl.constexpr,
+    PER_SAMPLE: tl.constexpr,
 ):
-    """The product: incoming · factor · slope of the curve at x · weight."""
+    """The product: incoming · factor · (slope of the curve at x + linear) · weight."""
     if PER_SAMPLE:
         gradient = tl.load(incoming + offsets, mask=mask, other=0.0) * factor
     else:
         gradient = tl.load(incoming) * factor
-    gradient = gradient * curve_slope(x, CURVE)
+    slope = curve_slope(x, CURVE)
+    if linear is not None:
+        slope += linear
+    gradient = gradient * slope
     if weights is not None:
         gradient *= tl.load(weights + offsets, mask=mask, other=0.0).to(tl.float32)
     return gradient
@@ -40,9 +51,11 @@ def backward_kernel(
     real_rate,
     real_shift,
     real_factor,
+    real_linear,
     fake_rate,
     fake_shift,
     fake_factor,
+    fake_linear,
     REAL: tl.constexpr,
     FAKE: tl.constexpr,
     PAIRED: tl.constexpr,
@@ -52,7 +65,8 @@ def backward_kernel(
     """Gradients of BLOCK real and BLOCK generated logits a program.
 
     The incoming gradients are scalars, or with PER_SAMPLE one for each term; either gradient may
-    be None. `real_factor` and `fake_factor` are scale·rate of the terms, over N for a mean.
+    be None. `real_factor` and `fake_factor` are scale·rate of the terms, over N for a mean;
+    `real_linear` and `fake_linear` the factors of their linear parts, over the scale, or None.
     """
     offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     if PAIRED:
@@ -61,7 +75,15 @@ def backward_kernel(
         difference -= tl.load(fake + offsets, mask=mask, other=0.0).to(tl.float32)
         x = difference * fake_rate + fake_shift
         gradient = _slope(
-            x, fake_weights, fake_incoming, offsets, mask, fake_factor, FAKE, PER_SAMPLE
+            x,
+            fake_weights,
+            fake_incoming,
+            offsets,
+            mask,
+            fake_factor,
+            fake_linear,
+            FAKE,
+            PER_SAMPLE,
         )
         if real_gradient is not None:
             tl.store(real_gradient + offsets, gradient, mask=mask)
@@ -73,7 +95,15 @@ def backward_kernel(
             x = tl.load(real + offsets, mask=mask, other=0.0).to(tl.float32)
             x = x * real_rate + real_shift
             gradient = _slope(
-                x, real_weights, real_incoming, offsets, mask, real_factor, REAL, PER_SAMPLE
+                x,
+                real_weights,
+                real_incoming,
+                offsets,
+                mask,
+                real_factor,
+                real_linear,
+                REAL,
+                PER_SAMPLE,
             )
             tl.store(real_gradient + offsets, gradient, mask=mask)
         if fake_gradient is not None:
@@ -83,6 +113,14 @@ def backward_kernel(
             if log_z is not None:
                 x -= tl.load(log_z).to(tl.float32)
             gradient = _slope(
-                x, fake_weights, fake_incoming, offsets, mask, fake_factor, FAKE, PER_SAMPLE
+                x,
+                fake_weights,
+                fake_incoming,
+                offsets,
+                mask,
+                fake_factor,
+                fake_linear,
+                FAKE,
+                PER_SAMPLE,
             )
             tl.store(fake_gradient + offsets, gradient, mask=mask)

@@ -118,10 +118,12 @@ def forward_kernel(
     real_shift,
     real_scale,
     real_offset,
+    real_linear,
     fake_rate,
     fake_shift,
     fake_scale,
     fake_offset,
+    fake_linear,
     weight_rate,
     weight_shift,
     threshold,
@@ -140,7 +142,8 @@ def forward_kernel(
 
     With `partials` [PARTIALS, programs] each program writes its sums there, for `combine_kernel`;
     without, there is one program, and it writes the results. Any of `real`, the weights, `log_z`,
-    `loss`, `statistics` and the terms may be None. REAL is the code of the real term's curve;
+    `loss`, `statistics` and the terms may be None, and so may the factors of a term's linear part,
+    which labels that are not smoothed do not have. REAL is the code of the real term's curve;
     MEASURE says whether the statistics are wanted, HAS_WEIGHT whether log w is among them.
     """
     program = tl.program_id(0)
@@ -165,6 +168,8 @@ def forward_kernel(
             logit = tl.load(real + offsets, mask=mask, other=0.0).to(tl.float32)
             x = logit * real_rate + real_shift
             term = curve_value(x, REAL) * real_scale + real_offset
+            if real_linear is not None:
+                term += x * real_linear
             if real_weights is not None:
                 term *= tl.load(real_weights + offsets, mask=mask, other=0.0).to(tl.float32)
             if real_terms is not None:
@@ -189,6 +194,8 @@ def forward_kernel(
         if log_z is not None:
             x -= tl.load(log_z).to(tl.float32)
         term = curve_value(x, FAKE) * fake_scale + fake_offset
+        if fake_linear is not None:
+            term += x * fake_linear
         if fake_weights is not None:
             term *= tl.load(fake_weights + offsets, mask=mask, other=0.0).to(tl.float32)
         if fake_terms is not None:

@@ -1,7 +1,7 @@
 """What the tests of the losses share: which losses there are, and logits of every kind."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from hypothesis import strategies as st
@@ -22,6 +22,12 @@ def _different(objectives: Mapping[Key, Objective]) -> list[Key]:
 
 DISCRIMINATOR_KEYS = _different(DISCRIMINATORS)
 GENERATOR_KEYS = _different(GENERATORS)
+
+
+def named(key: Sequence[str]) -> dict[str, Any]:
+    """A key of either table as arguments: (loss), (loss, output) or (loss, divergence, output)."""
+    names = {1: ("loss",), 2: ("loss", "output"), 3: ("loss", "divergence", "output")}[len(key)]
+    return dict(zip(names, key, strict=True))
 
 
 @st.composite

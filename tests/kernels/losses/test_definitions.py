@@ -92,7 +92,7 @@ def test_the_tables_are_whole() -> None:
     }
     for name, row in DIVERGENCES.items():
         assert row.name == name
-        expected = {"nowozin"} if name == "total_variation" else {"nowozin", "log_ratio"}
+        expected = {"f_gan"} if name == "total_variation" else {"f_gan", "log_ratio"}
         assert set(row.outputs) == expected
         assert all(output == activation.name for output, activation in row.outputs.items())
 
@@ -146,10 +146,10 @@ def test_gan_is_twice_the_jensen_shannon_divergence_less_log_4() -> None:
     mean = (p + q) / 2
     jsd = ((p * (p / mean).log()).sum() + (q * (q / mean).log()).sum()).item() / 2
     for name, expected in (("gan", 2 * jsd - math.log(4)), ("jensen_shannon", 2 * jsd)):
-        logits, bound = maximised(p, q, name, "nowozin")
+        logits, bound = maximised(p, q, name, "f_gan")
         assert bound == pytest.approx(expected, abs=1e-9)
         torch.testing.assert_close(logits.sigmoid(), p / (p + q), rtol=0, atol=1e-5)
-    logits, bound = maximised(p, p, "gan", "nowozin")
+    logits, bound = maximised(p, p, "gan", "f_gan")
     torch.testing.assert_close(logits.sigmoid(), torch.full_like(p, 0.5), rtol=0, atol=1e-6)
     assert bound == pytest.approx(-math.log(4), abs=1e-9)
 
@@ -193,7 +193,7 @@ def test_the_generators_terms_follow_from_the_divergence(name: str, output: str)
 def test_activations_are_increasing_in_t(name: str, output: str, part: str) -> None:
     term = getattr(DIVERGENCES[name].outputs[output], part)
     values = term(LOGITS)
-    if (name, output, part) == ("pearson", "nowozin", "conjugate"):
+    if (name, output, part) == ("pearson", "f_gan", "conjugate"):
         values = values[LOGITS >= -2]  # f* of Pearson falls where the weight is negative
     assert (values.diff() > 0).all()
 

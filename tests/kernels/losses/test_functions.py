@@ -280,10 +280,12 @@ def test_unknown_names() -> None:
     x = torch.zeros(2)
     with pytest.raises(ValueError, match=r"loss='gann' .*Did you mean 'gan'\?"):
         discriminator_loss(x, x, loss="gann")
-    with pytest.raises(ValueError, match=r"output='nowosin' .*Did you mean 'nowozin'\?"):
+    with pytest.raises(
+        ValueError, match=r"'nowosin' .*Did you mean 'nowozin', another word for 'f_gan'\?"
+    ):
         discriminator_loss(x, x, output="nowosin")
     with pytest.raises(ValueError, match="known generator losses: boundary_seeking, hinge"):
-        generator_loss(x, "minimax")
+        generator_loss(x, "maximin")
     with pytest.raises(ValueError, match="divergence='GAN' is not known"):
         generator_loss(x, divergence="GAN")
     with pytest.raises(ValueError, match="output="):

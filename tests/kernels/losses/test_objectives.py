@@ -10,14 +10,14 @@ from kernels.losses.objectives import discriminator_objective, generator_objecti
     [
         (("gna",), r"loss='gna' is not known; known discriminator losses: .*Did you mean 'gan'\?"),
         (("hinge of fate",), r"relativistic, reverse_kl, squared_hellinger, total_variation, was"),
-        (("gan", "nowozine"), r"output='nowozine' .* of 'gan': log_ratio, nowozin. .*'nowozin'\?"),
+        (("gan", "fgan"), r"output='fgan' .* of 'gan': f_gan, log_ratio. .*'f_gan'\?"),
         (("hinge", "log_ratio"), r"output='log_ratio': loss='hinge' is no f-divergence .* default"),
-        (("total_variation", "log_ratio"), r"constant 1 .*output='nowozin' is possible"),
+        (("total_variation", "log_ratio"), r"constant 1 .*output='f_gan' is possible"),
         (
-            ("least_squares", "nowozin", 1.0),
+            ("least_squares", "f_gan", 1.0),
             r"a=1.0, b=1.0: expected .* a, below that of real ones",
         ),
-        (("gan", "nowozin", 0.5), r"a=0.5, b=1.0: only loss='least_squares' .*not loss='gan'"),
+        (("gan", "f_gan", 0.5), r"a=0.5, b=1.0: only loss='least_squares' .*not loss='gan'"),
     ],
 )
 def test_unknown_discriminators(arguments: tuple[str, ...], message: str) -> None:
@@ -30,7 +30,7 @@ def test_unknown_discriminators(arguments: tuple[str, ...], message: str) -> Non
     [
         (("saturated",), r"loss='saturated' .*known generator losses: .*Did you mean 'saturating'"),
         (("saturating", "gann"), r"divergence='gann' .*known divergences: .*Did you mean 'gan'\?"),
-        (("saturating", "kl", "x"), r"output='x' .* of 'kl': log_ratio, nowozin$"),
+        (("saturating", "kl", "x"), r"output='x' .* of 'kl': f_gan, log_ratio$"),
         (("hinge", "hing"), r"divergence='hing' .*discriminator losses: .*Did you mean 'hinge'\?"),
         (("hinge", "hinge", "log_ratio"), r"divergence='hinge' is no f-divergence"),
         (
@@ -43,7 +43,7 @@ def test_unknown_discriminators(arguments: tuple[str, ...], message: str) -> Non
             r"not defined for divergence='total_variation': .*constant 1.*'saturating' and 'non_s",
         ),
         (("boundary_seeking", "pearson"), r"w = F/2 \+ 1 can be negative .*output='log_ratio'"),
-        (("hinge", "gan", "nowozin", 2.0), r"c=2.0: only loss='least_squares' .*loss='hinge'"),
+        (("hinge", "gan", "f_gan", 2.0), r"c=2.0: only loss='least_squares' .*loss='hinge'"),
     ],
 )
 def test_unknown_generators(arguments: tuple[str, ...], message: str) -> None:
@@ -82,4 +82,4 @@ def test_weights_are_named_where_they_exist(name: str) -> None:
         "squared_hellinger": (2.0, 0.0),
         "total_variation": None,
     }
-    assert weights["nowozin"] == expected.get(name, (1.0, 0.0))
+    assert weights["f_gan"] == expected.get(name, (1.0, 0.0))

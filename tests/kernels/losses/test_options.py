@@ -14,16 +14,17 @@ from kernels import (
 from kernels.losses.objectives import DISCRIMINATORS, GENERATORS
 from kernels.losses.statistics import weight_moments
 from kernels.losses.twin import Operands, plain_losses
+from tests.kernels.losses.cases import named
 
 # Real and generated logits of one shape, float32: the shortest way through.
 SAMPLES = torch.linspace(-3, 4, 12).reshape(3, 4), torch.linspace(2, -5, 12).reshape(3, 4)
-OWN = [key for key in GENERATORS if key[1:] == ("gan", "nowozin") or key[0][-7:] == "seeking"]
+OWN = [key for key in GENERATORS if key[1:] == ("gan", "f_gan") or key[0][-7:] == "seeking"]
 
 
 @pytest.mark.parametrize(("loss", "output"), DISCRIMINATORS)
 def test_the_short_way_is_the_long_one(loss: str, output: str) -> None:
     real, fake = (each.clone().requires_grad_() for each in SAMPLES)
-    value = discriminator_loss(real, fake, loss, output)
+    value = discriminator_loss(real, fake, loss, output=output)
     expected = plain_losses(Operands(real, fake), DISCRIMINATORS[loss, output], "mean")
     assert isinstance(expected, Tensor)
     torch.testing.assert_close(value, expected)
@@ -42,7 +43,7 @@ def test_the_short_way_is_the_long_one(loss: str, output: str) -> None:
 def test_the_generators_short_way_is_the_long_one(key: tuple[str, str, str]) -> None:
     fake = SAMPLES[1].clone().requires_grad_()
     value, expected = (
-        generator_loss(fake, *key),
+        generator_loss(fake, **named(key)),
         plain_losses(Operands(None, fake), GENERATORS[key], "mean"),
     )
     assert isinstance(expected, Tensor)
@@ -55,9 +56,9 @@ def test_reductions_fit_together(loss: str, output: str) -> None:
     real, fake = SAMPLES
     if loss != "relativistic":
         fake = fake[:2]  # other numbers of samples on both sides
-    mean = discriminator_loss(real, fake, loss, output)
-    total = discriminator_loss(real, fake, loss, output, reduction="sum")
-    terms = discriminator_loss(real, fake, loss, output, reduction="none")
+    mean = discriminator_loss(real, fake, loss, output=output)
+    total = discriminator_loss(real, fake, loss, output=output, reduction="sum")
+    terms = discriminator_loss(real, fake, loss, output=output, reduction="none")
     if isinstance(terms, Tensor):
         assert loss == "relativistic"
         assert terms.shape == real.shape
@@ -74,7 +75,7 @@ def test_the_generators_reductions_fit_together(key: tuple[str, str, str]) -> No
     fake = SAMPLES[1]
     options = {"real_logits": SAMPLES[0]} if key[0] == "relativistic" else {}
     mean, total, terms = (
-        generator_loss(fake, *key, reduction=reduction, **options)
+        generator_loss(fake, **named(key), reduction=reduction, **options)
         for reduction in ("mean", "sum", "none")
     )
     assert terms.shape == fake.shape
@@ -85,13 +86,13 @@ def test_the_generators_reductions_fit_together(key: tuple[str, str, str]) -> No
 def test_weights_are_factors_of_the_terms(loss: str, output: str) -> None:
     real, fake = SAMPLES
     weights = torch.tensor([0.0, 0.5, 1.0, 2.0])  # broadcast over the rows
-    terms = discriminator_loss(real, fake, loss, output, reduction="none")
+    terms = discriminator_loss(real, fake, loss, output=output, reduction="none")
     if isinstance(terms, Tensor):
-        weighted = discriminator_loss(real, fake, loss, output, fake_weights=weights)
+        weighted = discriminator_loss(real, fake, loss, output=output, fake_weights=weights)
         expected = (terms * weights).mean()
     else:
         weighted = discriminator_loss(
-            real, fake, loss, output, real_weights=weights, fake_weights=2 * weights
+            real, fake, loss, output=output, real_weights=weights, fake_weights=2 * weights
         )
         expected = (terms[0] * weights).mean() + (terms[1] * 2 * weights).mean()
     torch.testing.assert_close(weighted, expected)
@@ -130,14 +131,16 @@ def test_weights_as_in_torchs_binary_cross_entropy() -> None:
 def test_importance_weights_of_known_logits() -> None:
     # log w = F: weights 1, 2, 5.
     logits = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64).log()
-    _, statistics = discriminator_loss(logits, logits, "kl", "log_ratio", return_statistics=True)
+    _, statistics = discriminator_loss(
+        logits, logits, "kl", output="log_ratio", return_statistics=True
+    )
     assert statistics.mean_weight is not None
     assert statistics.effective_sample_size is not None
     assert statistics.log_z is not None
     assert statistics.mean_weight.item() == pytest.approx(8 / 3)
     assert statistics.effective_sample_size.item() == pytest.approx(64 / 30)
     assert statistics.log_z.item() == pytest.approx(math.log(8 / 3))
-    # log w = 2F for Hellinger's nowozin, F − 1 for KL's.
+    # log w = 2F for Hellinger's f_gan, F − 1 for KL's.
     _, of_generator = generator_loss(logits, divergence="squared_hellinger", return_statistics=True)
     assert of_generator.mean_weight is not None
     assert of_generator.mean_weight.item() == pytest.approx(10)
@@ -160,17 +163,17 @@ def test_no_weights_where_there_are_none(loss: str) -> None:
     ("loss", "output", "count"),
     [
         ("kl", "log_ratio", 1),  # exp(F) of fake: 30
-        ("kl", "nowozin", 1),
+        ("kl", "f_gan", 1),
         ("pearson", "log_ratio", 3),  # exp(F) of real: 25; exp(2F) of fake: 30, 15
-        ("reverse_kl", "nowozin", 1),  # exp(−F) of real: −25
-        ("squared_hellinger", "nowozin", 2),
+        ("reverse_kl", "f_gan", 1),  # exp(−F) of real: −25
+        ("squared_hellinger", "f_gan", 2),
         ("squared_hellinger", "log_ratio", 0),  # exp(±½F)
-        ("gan", "nowozin", 0),
+        ("gan", "f_gan", 0),
     ],
 )
 def test_logits_at_the_bound_are_counted(loss: str, output: str, count: int) -> None:
     real, fake = torch.tensor([25.0, -25.0, 1.0]), torch.tensor([30.0, 15.0, -90.0])
-    _, statistics = discriminator_loss(real, fake, loss, output, return_statistics=True)
+    _, statistics = discriminator_loss(real, fake, loss, output=output, return_statistics=True)
     assert statistics.at_bound.item() == count
 
 
@@ -249,12 +252,19 @@ def test_modules_are_the_functions() -> None:
         ),
     )  # fmt: skip
     assert repr(module) == (
-        "DiscriminatorLoss('least_squares', output='nowozin', a=-1.0, b=0.5, reduction='sum')"
+        "DiscriminatorLoss('least_squares', output='f_gan', a=-1.0, b=0.5, reduction='sum')"
     )
-    generator = GeneratorLoss("boundary_seeking", "kl", "log_ratio", return_statistics=True)
+    generator = GeneratorLoss(
+        "boundary_seeking", divergence="kl", output="log_ratio", return_statistics=True
+    )
     value, statistics = generator(fake, log_z=0.25)
     expected, others = generator_loss(
-        fake, "boundary_seeking", "kl", "log_ratio", log_z=0.25, return_statistics=True
+        fake,
+        "boundary_seeking",
+        divergence="kl",
+        output="log_ratio",
+        log_z=0.25,
+        return_statistics=True,
     )
     assert torch.equal(value, expected)
     assert statistics == others
@@ -268,7 +278,7 @@ def test_modules_refuse_at_construction() -> None:
     with pytest.raises(ValueError, match="reduction='average' is not known; known are 'mean'"):
         DiscriminatorLoss(reduction="average")
     with pytest.raises(ValueError, match="not defined for divergence='total_variation'"):
-        GeneratorLoss("boundary_seeking", "total_variation")
+        GeneratorLoss("boundary_seeking", divergence="total_variation")
     with pytest.raises(ValueError, match="unknown implementation"):
         GeneratorLoss(impl="cuda")
 

@@ -11,10 +11,10 @@ from torch import Tensor
 import kernels
 from kernels import discriminator_loss, generator_loss
 from kernels.losses.objectives import DISCRIMINATORS
-from tests.kernels.losses.cases import DISCRIMINATOR_KEYS, strided_logits
+from tests.kernels.losses.cases import DISCRIMINATOR_KEYS, named, strided_logits
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-LOSSES = [("gan", "nowozin"), ("kl", "log_ratio"), ("relativistic", "nowozin")]
+LOSSES = [("gan", "f_gan"), ("kl", "log_ratio"), ("relativistic", "f_gan")]
 
 
 def pair(device: torch.device) -> tuple[Tensor, Tensor]:
@@ -33,7 +33,7 @@ def test_each_side_gets_the_gradient_it_needs(
         real, fake = pair(device)
         for each, wanted in zip((real, fake), needed, strict=True):
             each.requires_grad_(wanted)
-        value = discriminator_loss(real, fake, loss, output, impl)
+        value = discriminator_loss(real, fake, loss, output=output, impl=impl)
         assert value.requires_grad == any(needed)
         if any(needed):
             (value * -2.5).backward()
@@ -49,7 +49,7 @@ def test_gradients_of_gradients(loss: str, output: str, device: torch.device) ->
     results = []
     for impl in ("triton", "torch"):
         real, fake = pair(device)
-        value = discriminator_loss(real, fake, loss, output, impl)
+        value = discriminator_loss(real, fake, loss, output=output, impl=impl)
         gradients = torch.autograd.grad(value, (real, fake), create_graph=True)
         penalty = sum((each**2).sum() for each in gradients) + value
         second = torch.autograd.grad(penalty, (real, fake), create_graph=True)
@@ -77,11 +77,11 @@ def test_gradcheck(loss: str, output: str, device: torch.device) -> None:
     real, fake = pair(device)
     # fp32: a coarse step, and as coarse a comparison.
     assert torch.autograd.gradcheck(
-        lambda r, f: discriminator_loss(r, f, loss, output, "triton"),
+        lambda r, f: discriminator_loss(r, f, loss, output=output, impl="triton"),
         (real, fake), eps=1e-2, atol=2e-3, rtol=2e-2,
     )  # fmt: skip
     assert torch.autograd.gradgradcheck(
-        lambda r, f: discriminator_loss(r, f, loss, output, "triton"),
+        lambda r, f: discriminator_loss(r, f, loss, output=output, impl="triton"),
         (real, fake), eps=1e-2, atol=2e-3, rtol=2e-2,
     )  # fmt: skip
 
@@ -90,7 +90,7 @@ def operator_arguments(device: torch.device, reduction: str, loss: str) -> tuple
     from kernels.losses import autograd
 
     real, fake = pair(device)
-    codes, numbers = autograd.encode(DISCRIMINATORS[loss, "nowozin"], reduction, True)
+    codes, numbers = autograd.encode(DISCRIMINATORS[loss, "f_gan"], reduction, True)
     return fake, real, None, None, None, codes, numbers
 
 
@@ -104,7 +104,7 @@ def test_opcheck(reduction: str, loss: str, device: torch.device) -> None:
 
 @pytest.mark.parametrize(
     ("loss", "output", "reduction"),
-    [("gan", "nowozin", "mean"), ("kl", "log_ratio", "none"), ("relativistic", "nowozin", "none")],
+    [("gan", "f_gan", "mean"), ("kl", "log_ratio", "none"), ("relativistic", "f_gan", "none")],
 )
 def test_compiles_as_one_graph(
     loss: str, output: str, reduction: str, device: torch.device
@@ -113,7 +113,13 @@ def test_compiles_as_one_graph(
 
     def both(real: Tensor, fake: Tensor, log_z: Tensor) -> tuple[Tensor, ...]:
         value, statistics = discriminator_loss(
-            real, fake, loss, output, "triton", True, reduction=reduction
+            real,
+            fake,
+            loss,
+            output=output,
+            impl="triton",
+            return_statistics=True,
+            reduction=reduction,
         )
         terms = (value,) if isinstance(value, Tensor) else value
         of_generator = generator_loss(fake, "boundary_seeking", impl="triton", log_z=log_z)
@@ -154,7 +160,7 @@ def test_any_shape_dtype_and_stride(
     for impl, wide in (("triton", False), ("torch", True)):
         r, f = (each.detach().to(device) for each in (real, fake))
         r, f = ((each.double() if wide else each).requires_grad_() for each in (r, f))
-        value = discriminator_loss(r, f, *key, impl)
+        value = discriminator_loss(r, f, **named(key), impl=impl)
         gradients = torch.autograd.grad(value, (r, f))
         assert [each.shape for each in gradients] == [r.shape, f.shape]
         results.append((value.detach(), gradients, (r.dtype, f.dtype)))

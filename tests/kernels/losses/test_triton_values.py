@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels import discriminator_loss, generator_loss
-from tests.kernels.losses.cases import DISCRIMINATOR_KEYS, GENERATOR_KEYS
+from tests.kernels.losses.cases import DISCRIMINATOR_KEYS, GENERATOR_KEYS, named
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 TOLERANCE = {torch.float32: 3e-6, torch.float16: 1e-3, torch.bfloat16: 1.6e-2}
@@ -28,15 +28,16 @@ def same(ours: Tensor | None, reference: Tensor | None, rtol: float, what: str) 
         )  # fmt: skip
 
 
-def compare(function: Any, inputs: list[Tensor], *key: str, **options: Any) -> None:
+def compare(function: Any, inputs: list[Tensor], *key: str, **others: Any) -> None:
     """Value, statistics and gradients of `function` by Triton and in float64, same logits."""
+    options = named(key) | others
     narrow = [each.detach().clone().requires_grad_() for each in inputs]
     wide = [each.detach().double().requires_grad_() for each in inputs]
-    ours, statistics = function(*narrow, *key, impl="triton", return_statistics=True, **options)
-    expected, others = function(*wide, *key, impl="torch", return_statistics=True, **options)
+    ours, statistics = function(*narrow, impl="triton", return_statistics=True, **options)
+    expected, reference = function(*wide, impl="torch", return_statistics=True, **options)
     assert ours.dtype == torch.float32
     same(ours, expected, 3e-6, "loss")
-    for name, a, b in zip(statistics._fields, statistics, others, strict=True):
+    for name, a, b in zip(statistics._fields, statistics, reference, strict=True):
         same(a, b, 5e-6, name)
     (3 * ours).backward()
     (3 * expected).backward()
@@ -70,7 +71,7 @@ def test_generators(key: tuple[str, str, str], dtype: torch.dtype, device: torch
     ("real", "fake"),
     [(1, 2), (2, 1), (1024, 1025), (16 * 1024, 5), (16 * 1024 + 1, 3), (2, 16 * 1024 + 1)],
 )
-@pytest.mark.parametrize(("loss", "output"), [("gan", "nowozin"), ("kl", "log_ratio")])
+@pytest.mark.parametrize(("loss", "output"), [("gan", "f_gan"), ("kl", "log_ratio")])
 def test_numbers_of_logits(
     real: int, fake: int, loss: str, output: str, device: torch.device
 ) -> None:
@@ -127,7 +128,7 @@ def test_extreme_logits(loss: str, output: str, device: torch.device) -> None:
     for impl in ("triton", "torch"):
         real = torch.tensor([*EXTREMES, 0.5], device=device, requires_grad=True)
         fake = torch.tensor([0.5, *EXTREMES], device=device, requires_grad=True)
-        terms = discriminator_loss(real, fake, loss, output, impl, reduction="none")
+        terms = discriminator_loss(real, fake, loss, output=output, impl=impl, reduction="none")
         terms = [terms] if isinstance(terms, Tensor) else list(terms)
         gradients = torch.autograd.grad(terms, (real, fake), [torch.ones_like(t) for t in terms])
         for logits_, gradient in zip((real, fake), gradients, strict=True):
@@ -165,7 +166,7 @@ def test_reductions_and_weights_of_generators(
         options["real_logits"] = logits(12, 5, torch.float32, device).reshape(4, 3)
     results = []
     for impl in ("triton", "torch"):
-        value = generator_loss(fake, *key, impl=impl, **options)
+        value = generator_loss(fake, **named(key), impl=impl, **options)
         incoming = torch.linspace(-1, 2, value.numel(), device=device).reshape(value.shape)
         results.append((value.detach(), *torch.autograd.grad(value, fake, incoming)))
     torch.testing.assert_close(*results, rtol=3e-6, atol=1e-6)
@@ -183,7 +184,7 @@ def test_reductions_and_weights_of_discriminators(
     results = []
     for impl in ("triton", "torch"):
         value = discriminator_loss(
-            real, fake, loss, output, impl=impl, reduction=reduction, **options
+            real, fake, loss, output=output, impl=impl, reduction=reduction, **options
         )
         terms = [value] if isinstance(value, Tensor) else list(value)
         incoming = [torch.linspace(-1, 2, t.numel(), device=device).reshape(t.shape) for t in terms]
