@@ -23,14 +23,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, ParamSpec, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from .private import constant_while_tracing
 
-IMPLEMENTATIONS = ("auto", "triton", "torch")
+Impl = Literal["auto", "triton", "torch"]
+IMPLEMENTATIONS: tuple[str, ...] = get_args(Impl)
 _VARIABLE = "FUSEDGAN_IMPL"
 
 P = ParamSpec("P")
@@ -47,7 +48,7 @@ class ImplUnavailableError(RuntimeError):
 
 
 @contextmanager
-def use_impl(impl: str) -> Iterator[None]:
+def use_impl(impl: Impl) -> Iterator[None]:
     """Ask for one implementation of every operator called inside the `with` block.
 
     The innermost block counts; an `impl=` argument other than "auto" overrules it. The request

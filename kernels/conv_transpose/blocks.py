@@ -3,19 +3,20 @@
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, Literal, get_args, overload
 
 import torch
 from torch import Tensor, nn
 
-from ..dispatch import Operator, TritonImplementation, check_impl, register
+from ..dispatch import Impl, Operator, TritonImplementation, check_impl, register
 from ..private import recorded
-from .activations import NEGATIVE_SLOPE, check_activation
+from .activations import NEGATIVE_SLOPE, ActivationName, check_activation
 from .functions import SCOPE, check_tensors, why_torch, why_torch_on, why_unsupported
 from .layers import Layer, run_layers
 from .recognise import Recognised, called, count_batch, note_called, recognise
 
-NORMS = ("batch", "none")
+Norm = Literal["batch", "none"]
+NORMS: tuple[Norm, ...] = get_args(Norm)
 
 
 class FusedBlock(nn.Sequential):
@@ -118,9 +119,14 @@ def check_layer(x: Tensor, layer: Layer) -> None:
 
     Raises:
         RuntimeError: rank, size, channels, dtype or device of `x` do not fit the weight.
-        ValueError: batch statistics over a single value per channel, or of no image.
+        ValueError: batch statistics over a single value per channel, or of an image without a
+            batch.
     """
     values = x.numel() // max(x.shape[1], 1) if x.dim() > 1 else 0
+    if x.dim() == 3 and layer.norm is not None:  # torch's convolution takes it, and its norm not
+        raise ValueError(
+            f"x has shape {list(x.shape)}: expected [N, Cin, H, W], for batch normalisation"
+        )
     if layer.weight is not None:
         check_tensors(x, layer.weight, layer.bias, transposed=layer.transposed)
         if layer.norm is None or layer.transposed:  # 4 values at least
@@ -200,9 +206,9 @@ class ConvTransposeBlock(FusedBlock):
         self,
         in_channels: int,
         out_channels: int,
-        norm: str = "batch",
-        activation: str | nn.Module | None = "relu",
-        impl: str = "auto",
+        norm: Norm = "batch",
+        activation: ActivationName | nn.Module | None = "relu",
+        impl: Impl = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -256,9 +262,9 @@ class ConvBlock(FusedBlock):
         self,
         in_channels: int,
         out_channels: int,
-        norm: str = "none",
-        activation: str | nn.Module | None = "leaky_relu",
-        impl: str = "auto",
+        norm: Norm = "none",
+        activation: ActivationName | nn.Module | None = "leaky_relu",
+        impl: Impl = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -287,7 +293,7 @@ _ACTIVATION_MODULES: dict[str, Callable[[], nn.Module]] = {
 
 
 def activation_module(
-    activation: str | nn.Module | None, negative_slope: float = NEGATIVE_SLOPE
+    activation: ActivationName | nn.Module | None, negative_slope: float = NEGATIVE_SLOPE
 ) -> nn.Module | None:
     """The module that computes an activation given by name; a module itself.
 
@@ -335,8 +341,8 @@ def _why_torch(x: Tensor, layers: Sequence[Layer]) -> str | None:
             continue
         if not layer.transposed:
             height, width = height // 2, width // 2
-        op, (b, a) = ("dgrad" if layer.transposed else "fprop"), layer.weight.shape[:2]
-        reason = why_torch(op, x, b, a, n * height * width)
+        b, a = layer.weight.shape[:2]
+        reason = why_torch("dgrad" if layer.transposed else "fprop", x, b, a, n * height * width)
         if reason is not None:
             return reason
         if layer.transposed:

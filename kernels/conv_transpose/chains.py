@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ..dispatch import Operator, TritonImplementation, check_impl, register, requested
+from ..dispatch import Impl, Operator, TritonImplementation, check_impl, register, requested
 from ..private import has_hooks, recorded
+from .activations import ActivationName
 from .blocks import (
     TRITON,
     FusedBlock,
@@ -104,8 +105,8 @@ class BatchNormActivation(FusedSequential):
     def __init__(
         self,
         num_features: int,
-        activation: str | nn.Module | None = "relu",
-        impl: str = "auto",
+        activation: ActivationName | nn.Module | None = "relu",
+        impl: Impl = "auto",
         **options: Any,
     ) -> None:
         second = activation_module(activation)

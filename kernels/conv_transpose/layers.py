@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from . import twin
-from .activations import activate
+from .activations import ActivationName, activate
 from .definitions.normalisation import BatchNorm, batch_norm, fold
 
 # (x, weight, bias, activation) ↦ activation(convolution)
@@ -34,7 +34,7 @@ class Layer(NamedTuple):
     weight: Tensor | None
     bias: Tensor | None
     norm: BatchNorm | None
-    activation: str | None
+    activation: ActivationName | None
     transposed: bool
 
     @property
