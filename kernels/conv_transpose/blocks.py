@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..dispatch import Impl, Operator, TritonImplementation, check_impl, register
 from ..private import recorded
 from .activations import NEGATIVE_SLOPE, ActivationName, check_activation
+from .definitions.normalisation import BatchNorm
 from .functions import SCOPE, check_tensors, why_torch, why_torch_on, why_unsupported
 from .layers import Layer, run_layers
 from .recognise import Recognised, called, count_batch, note_called, recognise
@@ -118,27 +119,37 @@ def check_layer(x: Tensor, layer: Layer) -> None:
     """Raise what torch's layers would for this x, of which only shape, dtype and device are read.
 
     Raises:
-        RuntimeError: rank, size, channels, dtype or device of `x` do not fit the weight.
+        RuntimeError: rank, size, channels, dtype or device of `x` do not fit the weight, or the
+            normalisation's channels the convolution's.
         ValueError: batch statistics over a single value per channel, or of an image without a
-            batch.
+            batch; a normalisation's eps that is out of range.
     """
     values = x.numel() // max(x.shape[1], 1) if x.dim() > 1 else 0
-    if x.dim() == 3 and layer.norm is not None:  # torch's convolution takes it, and its norm not
-        raise ValueError(
-            f"x has shape {list(x.shape)}: expected [N, Cin, H, W], for batch normalisation"
-        )
+    if layer.norm is not None:
+        _check_norm(x, layer, layer.norm)
     if layer.weight is not None:
         check_tensors(x, layer.weight, layer.bias, transposed=layer.transposed)
         if layer.norm is None or layer.transposed:  # 4 values at least
             return
         values = x.shape[0] * (x.shape[2] // 2) * (x.shape[3] // 2)
-    elif x.dim() != 4:
-        raise ValueError(f"expected 4D input (got {x.dim()}D input)")  # as nn.BatchNorm2d
     if layer.norm is not None and layer.norm.training and values == 1:
         raise ValueError(
             f"x of shape {list(x.shape)} gives one value per channel: "
             "batch normalisation by the batch's own statistics needs more"
         )
+
+
+def _check_norm(x: Tensor, layer: Layer, norm: BatchNorm) -> None:
+    if x.dim() != 4 and (layer.weight is None or x.dim() == 3):  # torch's convolution takes 3, too
+        raise ValueError(f"x has shape {list(x.shape)}: batch normalisation takes [N, C, H, W]")
+    if norm.eps < 0 or (norm.eps == 0 and norm.training):
+        raise ValueError(f"eps={norm.eps}: batch normalisation takes a positive one")
+    channels = x.shape[1] if layer.weight is None else layer.weight.shape[layer.out_dim]
+    for own in (norm.weight, norm.running_mean):
+        if own is not None and own.shape[0] != channels:
+            raise RuntimeError(
+                f"batch normalisation of {own.shape[0]} channels, but there are {channels}"
+            )
 
 
 def run_layer(x: Tensor, layer: Layer, norm: nn.BatchNorm2d | None, impl: str) -> Tensor:
