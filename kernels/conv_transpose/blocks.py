@@ -13,7 +13,7 @@ from ..private import recorded
 from .activations import NEGATIVE_SLOPE, ActivationName, check_activation
 from .definitions.normalisation import BatchNorm
 from .functions import SCOPE, check_tensors, why_torch, why_torch_on, why_unsupported
-from .layers import Layer, run_layers
+from .layers import Layer, Promise, run_layers
 from .recognise import Recognised, called, count_batch, note_called, recognise
 
 Norm = Literal["batch", "none"]
@@ -115,7 +115,7 @@ class FusedBlock(nn.Sequential):
         return f"impl={self.impl!r}"
 
 
-def check_layer(x: Tensor, layer: Layer) -> None:
+def check_layer(x: Tensor | Promise, layer: Layer) -> None:
     """Raise what torch's layers would for this x, of which only shape, dtype and device are read.
 
     Raises:
@@ -139,7 +139,7 @@ def check_layer(x: Tensor, layer: Layer) -> None:
         )
 
 
-def _check_norm(x: Tensor, layer: Layer, norm: BatchNorm) -> None:
+def _check_norm(x: Tensor | Promise, layer: Layer, norm: BatchNorm) -> None:
     if x.dim() != 4 and (layer.weight is None or x.dim() == 3):  # torch's convolution takes 3, too
         raise ValueError(f"x has shape {list(x.shape)}: batch normalisation takes [N, C, H, W]")
     if norm.eps < 0 or (norm.eps == 0 and norm.training):

@@ -12,6 +12,7 @@ from ..private import looked_into
 from . import tiles, twin
 from .activations import ActivationName, activate, check_activation
 from .geometry import DEFAULT, KERNEL, Geometry, Numbers, PaddingWord, geometry
+from .layers import Promise
 from .layout import conversions
 
 
@@ -147,7 +148,7 @@ def conv_transpose2d_weight_grad(x: Tensor, grad: Tensor, impl: Impl = "auto") -
 
 
 def check_tensors(
-    x: Tensor,
+    x: Tensor | Promise,
     weight: Tensor,
     bias: Tensor | None,
     *,
@@ -215,7 +216,7 @@ def _run(
     return y.squeeze(0) if x.dim() == 3 else y
 
 
-def _check_like_x(x: Tensor, other: Tensor, argument: str) -> None:
+def _check_like_x(x: Tensor | Promise, other: Tensor, argument: str) -> None:
     if other.device != x.device:
         raise RuntimeError(
             f"{argument} is on {other.device} and x on {x.device}: both must be on one device"
@@ -227,7 +228,9 @@ def _check_like_x(x: Tensor, other: Tensor, argument: str) -> None:
             f"{argument} has dtype {other.dtype} and x {x.dtype}: outside torch.autocast both must "
             "have the same dtype"
         )
-    if not (x.is_floating_point() and other.is_floating_point()):  # autocast leaves others alone
+    if not (
+        x.dtype.is_floating_point and other.dtype.is_floating_point
+    ):  # autocast leaves others alone
         raise RuntimeError(
             f"{argument} has dtype {other.dtype} and x {x.dtype}: torch.autocast casts floating "
             "point alone"
