@@ -80,7 +80,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of x, [N, B, h, w]."""
         if self.fused:
-            return conv_transpose2d(x, self.weight, None, self.activation)
+            return conv_transpose2d(x, self.weight, activation=self.activation)
         y = F.conv_transpose2d(x, self.weight, None, 2, 1)
         return torch.tanh(y) if self.activation == "tanh" else y
 

@@ -41,7 +41,7 @@ from .dispatch import PACKAGE, named_here
 # Channels B and A and side of the small image: DCGAN for 64 pixels and a width of 64.
 LAYERS = ((512, 256, 4), (256, 128, 8), (128, 64, 16), (64, 3, 32))
 BATCHES = (64, 512)
-DTYPES = {
+DTYPES: dict[tiles.Precision, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
     "tf32": torch.float32,
@@ -55,8 +55,8 @@ _ROUNDS, _LAUNCHES = 15, 5
 class Problem(NamedTuple):
     """One product of one layer at one batch size."""
 
-    op: str
-    precision: str
+    op: tiles.Operation
+    precision: tiles.Precision
     b: int
     a: int
     side: int
@@ -100,7 +100,9 @@ def candidates(problem: Problem, architecture: int, quick: bool = False) -> list
 
 
 def problems(
-    layers: Sequence[tuple[int, int, int]], batches: Sequence[int], precisions: Sequence[str]
+    layers: Sequence[tuple[int, int, int]],
+    batches: Sequence[int],
+    precisions: Sequence[tiles.Precision],
 ) -> Iterator[Problem]:
     """Every product of every layer, precision and batch."""
     for precision, (b, a, side), batch in itertools.product(precisions, layers, batches):

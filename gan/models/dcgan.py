@@ -11,6 +11,7 @@ Weights are drawn from N(0, 0.02), BatchNorm scales from N(1, 0.02), as in the p
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from gan.models.layers import add_spectral_norm, in_channels_last, normalisation
 from gan.symbols import Alphabet
 from kernels import ConvBlock, ConvTransposeBlock, FusedSequential, chain
 
+Norm = Literal["batch", "layer", "none"]
 NEGATIVE_SLOPE = 0.2  # of LeakyReLU, as in `ConvBlock`
 
 # The published 64×64 pair stops doubling its width at eight times the narrowest layer.
@@ -42,14 +44,18 @@ class Generator(base.Generator):
         outputs = base.image_outputs(shape, alphabet)
         _, size = base.image_shape(shape)
         widths = _widths(config.generator_width, base.doublings(size))[::-1]
-        last = "tanh" if alphabet is None else None
         self.dense = nn.Linear(config.latent_size, widths[0] * base.FIRST_SIZE**2, bias=False)
         self.dense_norm = nn.BatchNorm2d(widths[0])
         self.dense_activation = nn.ReLU()
         self.blocks = in_channels_last(
             nn.Sequential(
                 *(ConvTransposeBlock(a, b) for a, b in pairwise(widths)),
-                ConvTransposeBlock(widths[-1], outputs, norm="none", activation=last),
+                ConvTransposeBlock(
+                    widths[-1],
+                    outputs,
+                    norm="none",
+                    activation="tanh" if alphabet is None else None,
+                ),
             )
         )
         _initialise(self)
@@ -88,7 +94,7 @@ class Discriminator(base.Discriminator):
         return logits.squeeze(1)
 
 
-def downwards(channels: int, size: int, narrowest: int, norm: str) -> tuple[FusedSequential, int]:
+def downwards(channels: int, size: int, narrowest: int, norm: Norm) -> tuple[FusedSequential, int]:
     """Convolutions from images `[B, channels, size, size]` to `[B, W, 4, 4]`, and W.
 
     Args:
@@ -107,9 +113,9 @@ def downwards(channels: int, size: int, narrowest: int, norm: str) -> tuple[Fuse
     return in_channels_last(blocks), widths[-1]
 
 
-def _down(inputs: int, outputs: int, norm: str) -> nn.Module:
+def _down(inputs: int, outputs: int, norm: Norm) -> nn.Module:
     """A convolution that halves the image, its normalisation and its activation."""
-    if norm in ("batch", "none"):  # what the fused block knows
+    if norm != "layer":  # what the fused block knows
         return ConvBlock(inputs, outputs, norm=norm)
     return nn.Sequential(
         ConvBlock(inputs, outputs, norm="none", activation=None),

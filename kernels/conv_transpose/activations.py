@@ -1,12 +1,14 @@
 """The activations that a convolution can end in."""
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid")
+ActivationName = Literal["relu", "leaky_relu", "tanh", "sigmoid"]
+ACTIVATIONS: tuple[ActivationName, ...] = get_args(ActivationName)
 NEGATIVE_SLOPE = 0.2
 
 

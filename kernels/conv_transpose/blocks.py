@@ -3,19 +3,21 @@
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, Literal, get_args, overload
 
 import torch
 from torch import Tensor, nn
 
-from ..dispatch import Operator, TritonImplementation, check_impl, register
+from ..dispatch import Impl, Operator, TritonImplementation, check_impl, register
 from ..private import recorded
-from .activations import NEGATIVE_SLOPE, check_activation
+from .activations import NEGATIVE_SLOPE, ActivationName, check_activation
+from .definitions.normalisation import BatchNorm
 from .functions import SCOPE, check_tensors, why_torch, why_torch_on, why_unsupported
-from .layers import Layer, run_layers
+from .layers import Layer, Promise, run_layers
 from .recognise import Recognised, called, count_batch, note_called, recognise
 
-NORMS = ("batch", "none")
+Norm = Literal["batch", "none"]
+NORMS: tuple[Norm, ...] = get_args(Norm)
 
 
 class FusedBlock(nn.Sequential):
@@ -113,26 +115,41 @@ class FusedBlock(nn.Sequential):
         return f"impl={self.impl!r}"
 
 
-def check_layer(x: Tensor, layer: Layer) -> None:
+def check_layer(x: Tensor | Promise, layer: Layer) -> None:
     """Raise what torch's layers would for this x, of which only shape, dtype and device are read.
 
     Raises:
-        RuntimeError: rank, size, channels, dtype or device of `x` do not fit the weight.
-        ValueError: batch statistics over a single value per channel, or of no image.
+        RuntimeError: rank, size, channels, dtype or device of `x` do not fit the weight, or the
+            normalisation's channels the convolution's.
+        ValueError: batch statistics over a single value per channel, or of an image without a
+            batch; a normalisation's eps that is out of range.
     """
     values = x.numel() // max(x.shape[1], 1) if x.dim() > 1 else 0
+    if layer.norm is not None:
+        _check_norm(x, layer, layer.norm)
     if layer.weight is not None:
         check_tensors(x, layer.weight, layer.bias, transposed=layer.transposed)
         if layer.norm is None or layer.transposed:  # 4 values at least
             return
         values = x.shape[0] * (x.shape[2] // 2) * (x.shape[3] // 2)
-    elif x.dim() != 4:
-        raise ValueError(f"expected 4D input (got {x.dim()}D input)")  # as nn.BatchNorm2d
     if layer.norm is not None and layer.norm.training and values == 1:
         raise ValueError(
             f"x of shape {list(x.shape)} gives one value per channel: "
             "batch normalisation by the batch's own statistics needs more"
         )
+
+
+def _check_norm(x: Tensor | Promise, layer: Layer, norm: BatchNorm) -> None:
+    if x.dim() != 4 and (layer.weight is None or x.dim() == 3):  # torch's convolution takes 3, too
+        raise ValueError(f"x has shape {list(x.shape)}: batch normalisation takes [N, C, H, W]")
+    if norm.eps < 0 or (norm.eps == 0 and norm.training):
+        raise ValueError(f"eps={norm.eps}: batch normalisation takes a positive one")
+    channels = x.shape[1] if layer.weight is None else layer.weight.shape[layer.out_dim]
+    for own in (norm.weight, norm.running_mean):
+        if own is not None and own.shape[0] != channels:
+            raise RuntimeError(
+                f"batch normalisation of {own.shape[0]} channels, but there are {channels}"
+            )
 
 
 def run_layer(x: Tensor, layer: Layer, norm: nn.BatchNorm2d | None, impl: str) -> Tensor:
@@ -200,9 +217,9 @@ class ConvTransposeBlock(FusedBlock):
         self,
         in_channels: int,
         out_channels: int,
-        norm: str = "batch",
-        activation: str | nn.Module | None = "relu",
-        impl: str = "auto",
+        norm: Norm = "batch",
+        activation: ActivationName | nn.Module | None = "relu",
+        impl: Impl = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -256,9 +273,9 @@ class ConvBlock(FusedBlock):
         self,
         in_channels: int,
         out_channels: int,
-        norm: str = "none",
-        activation: str | nn.Module | None = "leaky_relu",
-        impl: str = "auto",
+        norm: Norm = "none",
+        activation: ActivationName | nn.Module | None = "leaky_relu",
+        impl: Impl = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -287,7 +304,7 @@ _ACTIVATION_MODULES: dict[str, Callable[[], nn.Module]] = {
 
 
 def activation_module(
-    activation: str | nn.Module | None, negative_slope: float = NEGATIVE_SLOPE
+    activation: ActivationName | nn.Module | None, negative_slope: float = NEGATIVE_SLOPE
 ) -> nn.Module | None:
     """The module that computes an activation given by name; a module itself.
 
@@ -335,8 +352,8 @@ def _why_torch(x: Tensor, layers: Sequence[Layer]) -> str | None:
             continue
         if not layer.transposed:
             height, width = height // 2, width // 2
-        op, (b, a) = ("dgrad" if layer.transposed else "fprop"), layer.weight.shape[:2]
-        reason = why_torch(op, x, b, a, n * height * width)
+        b, a = layer.weight.shape[:2]
+        reason = why_torch("dgrad" if layer.transposed else "fprop", x, b, a, n * height * width)
         if reason is not None:
             return reason
         if layer.transposed:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ..dispatch import Operator, TritonImplementation, check_impl, register, requested
+from ..dispatch import Impl, Operator, TritonImplementation, check_impl, register, requested
 from ..private import has_hooks, recorded
+from .activations import ActivationName
 from .blocks import (
     TRITON,
     FusedBlock,
@@ -22,7 +23,7 @@ from .blocks import (
     out_shape,
     run_layer,
 )
-from .layers import Layer, run_layers
+from .layers import Layer, Promise, run_layers
 from .recognise import count_batch, recognise
 
 
@@ -104,8 +105,8 @@ class BatchNormActivation(FusedSequential):
     def __init__(
         self,
         num_features: int,
-        activation: str | nn.Module | None = "relu",
-        impl: str = "auto",
+        activation: ActivationName | nn.Module | None = "relu",
+        impl: Impl = "auto",
         **options: Any,
     ) -> None:
         second = activation_module(activation)
@@ -193,12 +194,11 @@ def _run_links(x: Tensor, links: list[_Link]) -> Tensor:
         for link in links:
             x = run_layer(x, link.layer, link.norm, impl)
         return x
-    # Every link is checked before the first one counts its batch. No tensor between two of them
-    # may come to exist: one element stands for it.
-    seen = x
+    # Every link is checked before the first one counts its batch.
+    seen: Tensor | Promise = x
     for link in links:
         check_layer(seen, link.layer)
-        seen = x.new_empty(()).expand(out_shape(link.layer, seen.shape))
+        seen = Promise(out_shape(link.layer, seen.shape), x.dtype, x.device)
     for link in links:
         if link.norm is not None:
             count_batch(link.norm)

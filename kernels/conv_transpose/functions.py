@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..dispatch import PACKAGE, Operator, TritonImplementation, register
+from ..dispatch import PACKAGE, Impl, Operator, TritonImplementation, register
 from ..private import looked_into
 from . import tiles, twin
-from .activations import activate, check_activation
-from .geometry import DEFAULT, KERNEL, Geometry, Pair, geometry
+from .activations import ActivationName, activate, check_activation
+from .geometry import DEFAULT, KERNEL, Geometry, Numbers, PaddingWord, geometry
+from .layers import Promise
 from .layout import conversions
 
 
@@ -19,89 +20,98 @@ def conv_transpose2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    activation: str | None = None,
-    impl: str = "auto",
-    *,
-    stride: int | Pair = 2,
-    padding: int | Pair = 1,
-    output_padding: int | Pair = 0,
-    dilation: int | Pair = 1,
+    stride: Numbers = 2,
+    padding: Numbers = 1,
+    output_padding: Numbers = 0,
     groups: int = 1,
+    dilation: Numbers = 1,
+    *,
+    activation: ActivationName | None = None,
+    impl: Impl = "auto",
 ) -> Tensor:
     """activation(conv_transpose2d(x, weight, bias, stride=2, padding=1)), kernel 4.
 
     y[n, :, 2h+a, 2w+b] = Σ_{r,s} x[n, :, h+a−r, w+b−s] · weight[:, :, 1−a+2r, 1−b+2s] over
     r, s ∈ {0, 1}, for each phase a, b ∈ {0, 1} of the output.
 
+    Arguments are in the order of `torch.nn.functional.conv_transpose2d`. Whatever else that one
+    takes, other kernels and dtypes among it, is computed by it.
+
     Args:
-        x: [N, Cin, H, W], floating point; channels_last in gives channels_last out.
+        x: [N, Cin, H, W] or [Cin, H, W]; channels_last in gives channels_last out.
         weight: [Cin, Cout, 4, 4], dtype and device of `x` (any float dtype under autocast);
             fastest in channels_last, too.
         bias: [Cout] or None.
-        activation: None, "relu", "leaky_relu" (slope 0.2), "tanh" or "sigmoid".
-        impl: "auto", "triton" or "torch", see `kernels.explain`.
-        stride: with another than 2 the call is torch's, and likewise below.
+        stride: with another than 2 the call is torch's, and likewise below. One integer, or one
+            for each direction.
         padding: another than 1.
         output_padding: another than 0.
-        dilation: another than 1.
         groups: another than 1: then `weight` is [Cin, Cout / groups, 4, 4].
+        dilation: another than 1.
+        activation: None, "relu", "leaky_relu" (slope 0.2), "tanh" or "sigmoid".
+        impl: "auto", "triton" or "torch", see `kernels.explain`.
 
     Returns:
-        [N, Cout, 2H, 2W], of the inputs' dtype (autocast's under autocast).
+        [N, Cout, 2H, 2W] or [Cout, 2H, 2W], of the inputs' dtype (autocast's under autocast).
 
     Raises:
-        RuntimeError: an argument's rank, shape, dtype or device does not fit the others.
-        ValueError: unknown `activation` or `impl`, or a geometry out of range.
+        RuntimeError: an argument's rank, shape, dtype, device or range does not fit the others.
+        TypeError: a stride or the like is no integer, nor a sequence of them.
+        ValueError: unknown `activation` or `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
     check_activation(activation)
-    moves = _moves(stride, padding, output_padding, dilation, groups)
-    check_tensors(x, weight, bias, transposed=True, geometry=moves)
-    return _CONV_TRANSPOSE.run(impl, x, weight, bias, activation, moves)
+    moves = _moves(stride, padding, output_padding, groups, dilation)
+    return _run(_CONV_TRANSPOSE, x, weight, bias, activation, moves, impl)
 
 
 def conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    activation: str | None = None,
-    impl: str = "auto",
-    *,
-    stride: int | Pair = 2,
-    padding: int | Pair = 1,
-    dilation: int | Pair = 1,
+    stride: Numbers = 2,
+    padding: Numbers | PaddingWord = 1,
+    dilation: Numbers = 1,
     groups: int = 1,
+    *,
+    activation: ActivationName | None = None,
+    impl: Impl = "auto",
 ) -> Tensor:
     """activation(conv2d(x, weight, bias, stride=2, padding=1)), kernel 4.
 
+    Arguments are in the order of `torch.nn.functional.conv2d`. Whatever else that one takes, other
+    kernels and dtypes among it, is computed by it.
+
     Args:
-        x: [N, Cin, H, W] with H and W at least 2, floating point; channels_last in gives
+        x: [N, Cin, H, W] or [Cin, H, W] with H and W at least 2; channels_last in gives
             channels_last out.
         weight: [Cout, Cin, 4, 4], dtype and device of `x` (any float dtype under autocast);
             fastest in channels_last, too.
         bias: [Cout] or None.
-        activation: None, "relu", "leaky_relu" (slope 0.2), "tanh" or "sigmoid".
-        impl: "auto", "triton" or "torch", see `kernels.explain`.
-        stride: with another than 2 the call is torch's, and likewise below.
-        padding: another than 1.
+        stride: with another than 2 the call is torch's, and likewise below. One integer, or one
+            for each direction.
+        padding: another than 1; "valid" and "same" are torch's as well.
         dilation: another than 1.
         groups: another than 1: then `weight` is [Cout, Cin / groups, 4, 4].
+        activation: None, "relu", "leaky_relu" (slope 0.2), "tanh" or "sigmoid".
+        impl: "auto", "triton" or "torch", see `kernels.explain`.
 
     Returns:
-        [N, Cout, ⌊H/2⌋, ⌊W/2⌋], of the inputs' dtype (autocast's under autocast).
+        [N, Cout, ⌊H/2⌋, ⌊W/2⌋] or [Cout, ⌊H/2⌋, ⌊W/2⌋], of the inputs' dtype (autocast's under
+        autocast).
 
     Raises:
-        RuntimeError: an argument's rank, shape, dtype or device does not fit the others.
-        ValueError: unknown `activation` or `impl`, or a geometry out of range.
+        RuntimeError: an argument's rank, shape, dtype, device or range does not fit the others.
+        TypeError: a stride or the like is no integer, nor a sequence of them.
+        ValueError: unknown `activation` or `impl`.
         ImplUnavailableError: `impl="triton"` where Triton cannot run it.
     """
     check_activation(activation)
-    moves = _moves(stride, padding, 0, dilation, groups)
-    check_tensors(x, weight, bias, transposed=False, geometry=moves)
-    return _CONV.run(impl, x, weight, bias, activation, moves)
+    moves = _moves(stride, padding, 0, groups, dilation)
+    return _run(_CONV, x, weight, bias, activation, moves, impl)
 
 
-def conv_transpose2d_weight_grad(x: Tensor, grad: Tensor, impl: str = "auto") -> Tensor:
+def conv_transpose2d_weight_grad(x: Tensor, grad: Tensor, impl: Impl = "auto") -> Tensor:
     """Gradient of `conv_transpose2d(x, weight)` with respect to the weight, kernel 4.
 
     ∂/∂weight ⟨conv_transpose2d(x, weight), grad⟩: linear in both arguments, differentiable in
@@ -132,11 +142,13 @@ def conv_transpose2d_weight_grad(x: Tensor, grad: Tensor, impl: str = "auto") ->
             f"[{n}, Cout, {2 * h}, {2 * w}]"
         )
     _check_like_x(x, grad, "grad")
+    if not x.is_floating_point():
+        raise RuntimeError(f"x has dtype {x.dtype}: it must be floating point")
     return _WEIGHT_GRAD.run(impl, x, grad)
 
 
 def check_tensors(
-    x: Tensor,
+    x: Tensor | Promise,
     weight: Tensor,
     bias: Tensor | None,
     *,
@@ -148,7 +160,7 @@ def check_tensors(
     if weight.dim() != 4:
         raise RuntimeError(f"weight has shape {list(weight.shape)}: expected {layout}")
     if x.dim() != 4:
-        raise RuntimeError(f"x has shape {list(x.shape)}: expected [N, Cin, H, W]")
+        raise RuntimeError(f"x has shape {list(x.shape)}: expected [N, Cin, H, W] or [Cin, H, W]")
     groups = geometry.groups
     if transposed:
         channels_in, channels_out = weight.shape[0], weight.shape[1] * groups
@@ -176,29 +188,52 @@ def check_tensors(
 
 
 def _moves(
-    stride: int | Pair,
-    padding: int | Pair,
-    output_padding: int | Pair,
-    dilation: int | Pair,
+    stride: Numbers,
+    padding: Numbers | PaddingWord,
+    output_padding: Numbers,
     groups: int,
+    dilation: Numbers,
 ) -> Geometry:
-    if (stride, padding, output_padding, dilation, groups) == (2, 1, 0, 1, 1):
+    given = (stride, padding, output_padding, groups, dilation)
+    if all(type(number) is int for number in given) and given == (2, 1, 0, 1, 1):
         return DEFAULT  # at no cost where nothing else is asked for
     return geometry(stride, padding, output_padding, dilation, groups)
 
 
-def _check_like_x(x: Tensor, other: Tensor, argument: str) -> None:
+def _run(
+    operator: Operator[[Tensor, Tensor, Tensor | None, ActivationName | None, Geometry], Tensor],
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: ActivationName | None,
+    moves: Geometry,
+    impl: Impl,
+) -> Tensor:
+    """The operator of a batch of images, or of one without a batch, as torch's take it."""
+    images = x.unsqueeze(0) if x.dim() == 3 else x
+    check_tensors(images, weight, bias, transposed=operator is _CONV_TRANSPOSE, geometry=moves)
+    y = operator.run(impl, images, weight, bias, activation, moves)
+    return y.squeeze(0) if x.dim() == 3 else y
+
+
+def _check_like_x(x: Tensor | Promise, other: Tensor, argument: str) -> None:
     if other.device != x.device:
         raise RuntimeError(
             f"{argument} is on {other.device} and x on {x.device}: both must be on one device"
         )
-    if not (x.is_floating_point() and other.is_floating_point()):
-        wrong, dtype = (argument, other.dtype) if x.is_floating_point() else ("x", x.dtype)
-        raise RuntimeError(f"{wrong} has dtype {dtype}: it must be floating point")
-    if other.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+    if other.dtype == x.dtype:
+        return
+    if not torch.is_autocast_enabled(x.device.type):
         raise RuntimeError(
             f"{argument} has dtype {other.dtype} and x {x.dtype}: outside torch.autocast both must "
             "have the same dtype"
+        )
+    if not (
+        x.dtype.is_floating_point and other.dtype.is_floating_point
+    ):  # autocast leaves others alone
+        raise RuntimeError(
+            f"{argument} has dtype {other.dtype} and x {x.dtype}: torch.autocast casts floating "
+            "point alone"
         )
 
 
@@ -206,10 +241,16 @@ def _check_like_x(x: Tensor, other: Tensor, argument: str) -> None:
 
 
 def _conv_transpose_torch(
-    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, geometry: Geometry
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: ActivationName | None,
+    geometry: Geometry,
 ) -> Tensor:
     if geometry == DEFAULT and weight.shape[2:] == KERNEL:
         return activate(twin.dgrad(x, weight, bias), activation)
+    if isinstance(geometry.padding, str):
+        raise TypeError(f"padding={geometry.padding!r}: expected integers")  # as torch's
     y = F.conv_transpose2d(
         x,
         weight,
@@ -224,7 +265,11 @@ def _conv_transpose_torch(
 
 
 def _conv_torch(
-    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, geometry: Geometry
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: ActivationName | None,
+    geometry: Geometry,
 ) -> Tensor:
     if geometry == DEFAULT and weight.shape[2:] == KERNEL:
         return activate(twin.fprop(x, weight, bias), activation)
@@ -266,13 +311,17 @@ def _load_weight_grad() -> Callable[..., Any]:
 
 
 def _why_unsupported(
-    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, geometry: Geometry
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: ActivationName | None,
+    geometry: Geometry,
 ) -> str | None:
     if weight.shape[2:] != KERNEL:
         return f"the kernel is {'×'.join(map(str, weight.shape[2:]))}"
     for name, given, wanted in zip(Geometry._fields, geometry, DEFAULT, strict=True):
         if given != wanted:
-            return f"{name} is {given}"
+            return f"{name} is {given!r}"
     return why_unsupported(x, weight)
 
 
@@ -306,7 +355,7 @@ def _why_torch_weight_grad(x: Tensor, grad: Tensor) -> str | None:
     return why_torch("wgrad", x, x.shape[1], grad.shape[1], positions)
 
 
-def why_torch(op: str, operand: Tensor, b: int, a: int, positions: int) -> str | None:
+def why_torch(op: tiles.Operation, operand: Tensor, b: int, a: int, positions: int) -> str | None:
     """Why "auto" leaves a product to cuDNN, or None where the table says that Triton wins.
 
     Args:

@@ -6,14 +6,32 @@ are computed one operator after the other, and `autograd.layers` computes the sa
 kernels. Nothing here asks which implementation runs.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from . import twin
-from .activations import activate
+from .activations import ActivationName, activate
 from .definitions.normalisation import BatchNorm, batch_norm, fold
+
+
+class Promise:
+    """What is known of a tensor before it exists, for the checks of the layer that reads it."""
+
+    def __init__(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
+        self.shape, self.dtype, self.device = shape, dtype, device
+
+    def dim(self) -> int:
+        """As of a tensor."""
+        return len(self.shape)
+
+    def numel(self) -> int:
+        """As of a tensor."""
+        return math.prod(self.shape)
+
 
 # (x, weight, bias, activation) ↦ activation(convolution)
 Convolution = Callable[[Tensor, Tensor, Tensor | None, str | None], Tensor]
@@ -34,7 +52,7 @@ class Layer(NamedTuple):
     weight: Tensor | None
     bias: Tensor | None
     norm: BatchNorm | None
-    activation: str | None
+    activation: ActivationName | None
     transposed: bool
 
     @property

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from ..private import has_hooks
-from .activations import NEGATIVE_SLOPE
+from .activations import NEGATIVE_SLOPE, ActivationName
 from .definitions.normalisation import BatchNorm
 from .geometry import KERNEL
 from .layers import Layer
@@ -24,7 +24,7 @@ _CONVOLUTIONS: dict[bool, type[nn.Conv2d] | type[nn.ConvTranspose2d]] = {
     False: nn.Conv2d,
     True: nn.ConvTranspose2d,
 }
-_ACTIVATIONS: dict[type[nn.Module], str] = {
+_ACTIVATIONS: dict[type[nn.Module], ActivationName] = {
     nn.ReLU: "relu",
     nn.LeakyReLU: "leaky_relu",
     nn.Tanh: "tanh",
@@ -130,7 +130,9 @@ def _norm_at(modules: Sequence[nn.Module], place: int) -> tuple[nn.BatchNorm2d |
     return norm, None
 
 
-def _activation_at(modules: Sequence[nn.Module], place: int) -> tuple[str | None, str | None]:
+def _activation_at(
+    modules: Sequence[nn.Module], place: int
+) -> tuple[ActivationName | None, str | None]:
     """The name of the activation that stands there, or why what stands there is called."""
     if place == len(modules):
         return None, None

@@ -11,15 +11,17 @@ import functools
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 
 from ..dispatch import PACKAGE
 from ..private import constant_while_tracing
 
-OPERATIONS = ("dgrad", "fprop", "wgrad")
-PRECISIONS = {
+Operation = Literal["dgrad", "fprop", "wgrad"]
+Precision = Literal["bf16", "fp16", "tf32", "fp32", "fp64"]
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+PRECISIONS: dict[tuple[torch.dtype, str], Precision] = {
     (torch.bfloat16, "ieee"): "bf16",
     (torch.float16, "ieee"): "fp16",
     (torch.float32, "tf32"): "tf32",
@@ -69,8 +71,8 @@ class TuningEntry(NamedTuple):
         measured_ratio: the same as measured, or None.
     """
 
-    op: str
-    precision: str
+    op: Operation
+    precision: Precision
     b: int
     a: int
     positions: int
@@ -81,7 +83,7 @@ class TuningEntry(NamedTuple):
 
 
 def config(
-    op: str, precision: str, b: int, a: int, positions: int, architecture: int
+    op: Operation, precision: Precision, b: int, a: int, positions: int, architecture: int
 ) -> TileConfig:
     """The configuration to launch a product with.
 
@@ -101,7 +103,7 @@ def config(
 
 
 def why_torch(
-    op: str, precision: str, b: int, a: int, positions: int, architecture: int
+    op: Operation, precision: Precision, b: int, a: int, positions: int, architecture: int
 ) -> str | None:
     """Why torch's operator is to be preferred, or None where the table says that Triton wins.
 
@@ -127,13 +129,17 @@ def _last_within(rows: tuple[TuningEntry, ...], positions: int) -> TuningEntry |
 
 # Dynamo would trace the reading of a file, through functools.cache too.
 @constant_while_tracing
-def entries(op: str, precision: str, b: int, a: int, architecture: int) -> tuple[TuningEntry, ...]:
+def entries(
+    op: Operation, precision: Precision, b: int, a: int, architecture: int
+) -> tuple[TuningEntry, ...]:
     """The table's entries for one product of one precision and channels, by positions."""
     return _entries(op, precision, b, a, architecture)
 
 
 @functools.cache
-def _entries(op: str, precision: str, b: int, a: int, architecture: int) -> tuple[TuningEntry, ...]:
+def _entries(
+    op: Operation, precision: Precision, b: int, a: int, architecture: int
+) -> tuple[TuningEntry, ...]:
     rows = (row for row in table(architecture) if row[:4] == (op, precision, b, a))
     return tuple(sorted(rows, key=lambda row: row.positions))
 
@@ -192,7 +198,9 @@ def read_table(path: Path) -> tuple[TuningEntry, ...]:
     return found
 
 
-def rule(op: str, precision: str, b: int, a: int, positions: int, architecture: int) -> TileConfig:
+def rule(
+    op: Operation, precision: Precision, b: int, a: int, positions: int, architecture: int
+) -> TileConfig:
     """A configuration for a shape that no table has.
 
     Tiles as large as the accumulator allows without spilling (`python -m benchmarks.resources`),
@@ -247,7 +255,7 @@ def rule(op: str, precision: str, b: int, a: int, positions: int, architecture: 
     return TileConfig(block_m, block_n, block_k, 4, base.stages, nested=False)
 
 
-def lighter(config: TileConfig, precision: str) -> TileConfig:
+def lighter(config: TileConfig, precision: Precision) -> TileConfig:
     """The configuration for a product with prologue or statistics, which need registers.
 
     At most half of them for the accumulator: tiles of at most 128×128. Without tensor cores, where
@@ -299,7 +307,7 @@ def _architecture_of(device: torch.device) -> int:
     return 10 * major + minor
 
 
-def precision_of(dtype: torch.dtype, device_type: str) -> tuple[str, str]:
+def precision_of(dtype: torch.dtype, device_type: str) -> tuple[Precision, str]:
     """Name of the arithmetic, and Triton's `input_precision`, as torch's convolutions choose it.
 
     fp32 uses tf32 where torch's convolutions would: `torch.backends.cudnn.conv.fp32_precision`,

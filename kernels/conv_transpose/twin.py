@@ -50,7 +50,12 @@ def wgrad(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _formulated_here(x: Tensor) -> bool:
-    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not looked_into()
+    return (
+        x.device.type == "cpu"
+        and x.is_floating_point()
+        and not torch.compiler.is_compiling()
+        and not looked_into()
+    )
 
 
 def _autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from ...private import intercepted, looked_into
+from ..activations import ActivationName
 from ..definitions.normalisation import BatchNorm, ChannelMoments, Coefficients, normalised
 from ..definitions.products import Prologue, WithStatistics
 from ..launch import normalisation as launch
@@ -50,7 +51,7 @@ class _Pending(NamedTuple):
     y: Tensor
     norm: BatchNorm
     coefficients: Coefficients
-    activation: str | None
+    activation: ActivationName | None
 
 
 def run_layers(x: Tensor, layers: Sequence[Layer], folding: bool = True) -> Tensor:
@@ -124,10 +125,10 @@ class _How(NamedTuple):
     """Of a product: everything but tensors."""
 
     transposed: bool
-    activation: str | None  # of the result
+    activation: ActivationName | None  # of the result
     statistics: bool  # return the moments of the result
     normalised: bool  # whether the operand is, on its way in
-    before: str | None  # its activation then
+    before: ActivationName | None  # its activation then
     eps: float
 
 

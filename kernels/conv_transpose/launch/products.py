@@ -240,7 +240,7 @@ class Parts:
 
 
 def _options(
-    op: str,
+    op: tiles.Operation,
     like: Tensor,
     b: int,
     a: int,

@@ -317,12 +317,28 @@ def test_inputs_that_do_not_fit(block: FusedBlock) -> None:
         module(torch.zeros(1, 2, 4, 4))
     with pytest.raises(RuntimeError, match=r"x has shape \[4, 4\]"):
         module(torch.zeros(4, 4))
-    with pytest.raises(RuntimeError, match=r"x has shape \[3, 4, 4\]"):
+    with pytest.raises(ValueError, match=r"x has shape \[3, 4, 4\]: batch normalisation takes"):
         block(3, 4, norm="batch")(torch.zeros(3, 4, 4))  # as nn.BatchNorm2d takes batches alone
     with pytest.raises(RuntimeError, match=r"weight has dtype torch.float32 and x torch.float64"):
         module(torch.zeros(1, 3, 4, 4).double())
     with pytest.raises(RuntimeError, match="weight is on cpu and x on meta"):
         module(torch.zeros(1, 3, 4, 4, device="meta"))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("block", [ConvTransposeBlock, ConvBlock])
+def test_normalisations_that_do_not_fit(block: type[FusedBlock], training: bool) -> None:
+    x = torch.zeros(2, 3, 4, 4)
+    for channels in (1, 5):
+        module = block(3, 4, norm="batch").train(training)
+        module[1] = torch.nn.BatchNorm2d(channels).train(training)
+        with pytest.raises(RuntimeError, match=f"of {channels} channels, but there are 4"):
+            module(x)
+        with pytest.raises(RuntimeError, match="running_mean should contain 4 elements"):
+            torch.nn.Sequential(*module)(x)
+    module = block(3, 4, norm="batch", eps=-1.0).train(training)
+    with pytest.raises(ValueError, match=r"eps=-1\.0: batch normalisation takes a positive one"):
+        module(x)
 
 
 def test_one_value_per_channel() -> None:

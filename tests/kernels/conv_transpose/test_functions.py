@@ -1,6 +1,8 @@
 import itertools
 from collections.abc import Callable
+from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -41,14 +43,19 @@ def test_transposed_by_hand() -> None:
     weight = torch.arange(16.0).view(1, 1, 4, 4)
     y = conv_transpose2d(torch.ones(1, 1, 1, 1), weight)  # the middle of the kernel
     assert y.tolist() == [[[[5, 6], [9, 10]]]]
-    y = conv_transpose2d(torch.ones(1, 1, 1, 1), weight, torch.tensor([-6.0]), "relu")
+    y = conv_transpose2d(torch.ones(1, 1, 1, 1), weight, torch.tensor([-6.0]), activation="relu")
     assert y.tolist() == [[[[0, 0], [3, 4]]]]
 
 
 def test_convolution_by_hand() -> None:
     weight = torch.arange(16.0).view(1, 1, 4, 4)
     assert conv2d(torch.ones(1, 1, 2, 2), weight).item() == 5 + 6 + 9 + 10
-    assert conv2d(torch.ones(1, 1, 2, 2), weight, torch.tensor([-40.0]), "leaky_relu").item() == -2
+    assert (
+        conv2d(
+            torch.ones(1, 1, 2, 2), weight, torch.tensor([-40.0]), activation="leaky_relu"
+        ).item()
+        == -2
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -90,7 +97,9 @@ def test_gradients_of_first_and_second_order(activation: str | None, c_out: int)
     for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
         for function, weight in ((conv_transpose2d, up), (conv2d, down)):
             assert check(
-                lambda *t, f=function: f(*t, activation), (x, weight, bias), fast_mode=True
+                lambda *t, f=function: f(*t, activation=activation),
+                (x, weight, bias),
+                fast_mode=True,
             )
 
 
@@ -137,8 +146,8 @@ def test_any_shape_dtype_and_layout(
 def test_channels_last_in_channels_last_out(c_out: int, activation: str | None) -> None:
     x = torch.randn(2, 6, 4, 4).contiguous(memory_format=CL)
     up, down = torch.randn(6, c_out, 4, 4), torch.randn(c_out, 6, 4, 4)
-    assert conv_transpose2d(x, up, None, activation).is_contiguous(memory_format=CL)
-    assert conv2d(x, down, None, activation).is_contiguous(memory_format=CL)
+    assert conv_transpose2d(x, up, activation=activation).is_contiguous(memory_format=CL)
+    assert conv2d(x, down, activation=activation).is_contiguous(memory_format=CL)
 
 
 @pytest.mark.parametrize("width", [3, 8])
@@ -184,7 +193,7 @@ def test_results_repeat_bit_for_bit() -> None:
     x, weight = torch.randn(4, 16, 8, 8), torch.randn(16, 3, 4, 4, requires_grad=True)
     grads = []
     for _ in range(2):
-        y = conv_transpose2d(x, weight, None, "tanh")
+        y = conv_transpose2d(x, weight, activation="tanh")
         grads.append((y, *torch.autograd.grad(y.pow(2).sum(), weight)))
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
 
@@ -194,7 +203,7 @@ def test_compiles_as_one_graph() -> None:
     up, down = torch.randn(6, 3, 4, 4, requires_grad=True), torch.randn(6, 3, 4, 4)
 
     def both(x: Tensor) -> Tensor:
-        return conv2d(conv_transpose2d(x, up, None, "tanh"), down, None, "leaky_relu")
+        return conv2d(conv_transpose2d(x, up, activation="tanh"), down, activation="leaky_relu")
 
     x = torch.randn(2, 6, 4, 4)
     y = torch.compile(both, fullgraph=True, backend="aot_eager")(x)
@@ -213,7 +222,12 @@ X, UP, DOWN = torch.zeros(2, 3, 4, 4), torch.zeros(3, 5, 4, 4), torch.zeros(5, 3
     ("x", "weight", "bias", "message"),
     [
         (X, torch.zeros(3, 5, 4), None, r"weight has shape \[3, 5, 4\]"),
-        (X[0], UP, None, r"x has shape \[3, 4, 4\]: expected \[N, Cin, H, W\]"),
+        (
+            X[0, 0],
+            UP,
+            None,
+            r"x has shape \[4, 4\]: expected \[N, Cin, H, W\] or \[Cin, H, W\]",
+        ),
         (X[:, :2], UP, None, "x has 2 channels .* takes 3"),
         (X[:, :, :0], UP, None, "x has shape .* at least 1"),
         (X, UP, torch.zeros(3), r"bias has shape \[3\]: expected \[5\]"),
@@ -222,7 +236,6 @@ X, UP, DOWN = torch.zeros(2, 3, 4, 4), torch.zeros(3, 5, 4, 4), torch.zeros(5, 3
         (X, UP, torch.zeros(5, device="meta"), "bias is on meta and x on cpu"),
         (X, UP.double(), None, r"weight has dtype torch.float64 and x torch.float32: .*autocast"),
         (X, UP, torch.zeros(5).half(), "bias has dtype torch.float16"),
-        (X.long(), UP.long(), None, "x has dtype torch.int64: it must be floating point"),
         (X, UP.long(), None, "weight has dtype torch.int64"),
     ],
 )
@@ -254,13 +267,112 @@ def test_unknown_options() -> None:
     known = "known: None, 'relu', 'leaky_relu', 'tanh', 'sigmoid'"
     for function, weight in ((conv_transpose2d, UP), (conv2d, DOWN)):
         with pytest.raises(ValueError, match=f"activation='gelu' is not known; {known}"):
-            function(X, weight, None, "gelu")
+            function(X, weight, activation="gelu")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="impl: unknown implementation 'cudnn'"):
-            function(X, weight, impl="cudnn")
-        with pytest.raises(ValueError, match="stride=0: expected integers of at least 1"):
-            function(X, weight, stride=0)
-        with pytest.raises(ValueError, match=r"padding=\(1, 1, 1\): expected an integer or two"):
-            function(X, weight, padding=(1, 1, 1))
+            function(X, weight, impl="cudnn")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "kind", "message"),
+    [
+        ("stride", 0, RuntimeError, "stride=0: expected integers of at least 1"),
+        ("stride", -1, RuntimeError, "stride=-1: expected integers of at least 1"),
+        ("padding", (1, -1), RuntimeError, r"padding=\(1, -1\): expected integers of at least 0"),
+        ("padding", (1, 1, 1), RuntimeError, r"padding=\(1, 1, 1\): expected one integer or two"),
+        ("dilation", 0, RuntimeError, "dilation=0: expected integers of at least 1"),
+        ("groups", -2, RuntimeError, "groups=-2: expected integers of at least 1"),
+        ("stride", 2.0, TypeError, "stride=2.0: expected integers"),
+        ("stride", None, TypeError, "stride=None: expected integers"),
+        ("stride", True, TypeError, "stride=True: expected integers"),
+        ("stride", (2, 2.5), TypeError, r"stride=\(2, 2.5\): expected integers"),
+        (
+            "stride",
+            "relu",
+            TypeError,
+            r"stride='relu': expected .*torch's order.*activation='relu'",
+        ),
+        ("groups", (1, 1), TypeError, r"groups=\(1, 1\): expected integers"),
+    ],
+)
+def test_geometries_that_are_none_have_torchs_kind_of_error(
+    argument: str, value: object, kind: type[Exception], message: str
+) -> None:
+    for ours, torchs, weight in (
+        (conv_transpose2d, F.conv_transpose2d, UP),
+        (conv2d, F.conv2d, DOWN),
+    ):
+        with pytest.raises(kind, match=message):
+            ours(X, weight, **{argument: value})  # type: ignore[arg-type]
+        with pytest.raises(kind):
+            torchs(X, weight, **{argument: value})  # type: ignore[call-overload]
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
+def test_words_for_the_padding() -> None:
+    x, weight = torch.randn(2, 3, 7, 8), torch.randn(5, 3, 4, 4)
+    for padding, stride in (("valid", 2), ("valid", 1), ("same", 1)):
+        expected = F.conv2d(x, weight, None, stride, padding)
+        torch.testing.assert_close(conv2d(x, weight, None, stride, padding), expected)  # type: ignore[arg-type]
+        with pytest.raises(kernels.ImplUnavailableError, match=f"padding is '{padding}'|stride is"):
+            conv2d(x, weight, None, stride, padding, impl="triton")  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="padding='same' is not supported for strided"):
+        conv2d(x, weight, padding="same")
+    with pytest.raises(RuntimeError, match=r"padding='full': expected .* 'same' or 'valid'"):
+        conv2d(x, weight, padding="full")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="padding='same': expected integers"):
+        conv_transpose2d(X, UP, padding="same")  # type: ignore[arg-type]
+
+
+def test_arguments_in_torchs_order() -> None:
+    x, bias = torch.randn(2, 4, 9, 8), torch.randn(6)
+    up, down = torch.randn(4, 3, 4, 4), torch.randn(6, 2, 4, 4)
+    expected = F.conv_transpose2d(x, up, bias, 3, 2, 1, 2, 2)
+    torch.testing.assert_close(conv_transpose2d(x, up, bias, 3, 2, 1, 2, 2), expected)
+    expected = F.conv2d(x, down, bias, (3, 1), 2, 1, 2)
+    torch.testing.assert_close(conv2d(x, down, bias, (3, 1), 2, 1, 2), expected)
+
+
+@pytest.mark.parametrize(
+    "two",
+    [np.int64(2), np.int32(2), [2, 2], (2,), torch.Size((2, 2)), (np.int64(2), 2), torch.tensor(2)],
+)
+def test_every_kind_of_integer_and_sequence(two: int) -> None:
+    one = torch.Size((1, 1)) if isinstance(two, torch.Size) else np.int64(1)
+    for ours, torchs, weight in (
+        (conv_transpose2d, F.conv_transpose2d, torch.randn(3, 5, 4, 4)),
+        (conv2d, F.conv2d, torch.randn(5, 3, 4, 4)),
+    ):
+        x = torch.randn(2, 3, 4, 6)
+        expected = torchs(x, weight, None, two, one)
+        assert torch.equal(ours(x, weight, None, two, one), ours(x, weight))
+        torch.testing.assert_close(ours(x, weight, None, two, one), expected)
+
+
+@pytest.mark.parametrize("impl", ["auto", "triton"])
+def test_one_image_without_a_batch(impl: Literal["auto", "triton"]) -> None:
+    if impl == "triton":
+        pytest.importorskip("triton")
+    device = "cuda" if impl == "triton" and torch.cuda.is_available() else "cpu"
+    x = torch.randn(3, 4, 6, device=device)
+    for function, shape in ((conv_transpose2d, (3, 5, 4, 4)), (conv2d, (5, 3, 4, 4))):
+        weight = torch.randn(shape, device=device)
+        y = function(x, weight, activation="tanh", impl=impl)
+        torch.testing.assert_close(y, function(x[None], weight, activation="tanh", impl=impl)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64, torch.complex128])
+def test_other_dtypes_are_torchs(dtype: torch.dtype) -> None:
+    x = (10 * torch.randn(2, 3, 5, 6, dtype=torch.complex128)).real.to(dtype)
+    for ours, torchs, shape in (
+        (conv_transpose2d, F.conv_transpose2d, (3, 5, 4, 4)),
+        (conv2d, F.conv2d, (5, 3, 4, 4)),
+    ):
+        weight = (10 * torch.randn(shape)).to(dtype)
+        torch.testing.assert_close(ours(x, weight), torchs(x, weight, stride=2, padding=1))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert ours(x, weight).dtype == dtype
+        with pytest.raises(kernels.ImplUnavailableError, match=f"a tensor has dtype {dtype}"):
+            ours(x, weight, impl="triton")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +396,7 @@ def test_other_geometries_are_torchs(kernel: int, geometry: dict[str, int], why:
         weight = torch.randn(*channels, kernel, kernel)
         options = {"stride": 2, "padding": 1, **geometry}
         expected = torch.relu(torchs(x, weight, bias, **options))
-        torch.testing.assert_close(ours(x, weight, bias, "relu", **geometry), expected)
+        torch.testing.assert_close(ours(x, weight, bias, activation="relu", **geometry), expected)
         with pytest.raises(kernels.ImplUnavailableError, match=f"{why}.*supports kernel 4"):
             ours(x, weight, bias, impl="triton", **geometry)
 
@@ -317,3 +429,5 @@ def test_weight_gradient_of_what_does_not_fit() -> None:
         conv_transpose2d_weight_grad(X, grad.double())
     with pytest.raises(RuntimeError, match="grad is on meta and x on cpu"):
         conv_transpose2d_weight_grad(X, grad.to("meta"))
+    with pytest.raises(RuntimeError, match=r"x has dtype torch\.int64: it must be floating point"):
+        conv_transpose2d_weight_grad(X.long(), grad.long())

@@ -45,14 +45,16 @@ def test_gradients_of_first_and_second_order(up: bool, activation: str) -> None:
     function = conv_transpose2d if up else conv2d
     tensors = leaves(rand(1, 2, 2, 3), rand(*((2, 3) if up else (3, 2)), 4, 4), rand(3))
     for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
-        assert check(lambda *t: function(*t, activation, impl="triton"), tensors, fast_mode=True)
+        assert check(
+            lambda *t: function(*t, activation=activation, impl="triton"), tensors, fast_mode=True
+        )
 
 
 @pytest.mark.parametrize("activation", [None, "relu", "leaky_relu", "tanh", "sigmoid"])
 def test_derivatives_up_to_the_third_are_torchs(activation: str | None) -> None:
     def derivatives(impl: str) -> list[Tensor]:
         x, up, bias = tensors = leaves(rand(1, 2, 2, 3), rand(2, 3, 4, 4), rand(3))
-        y = conv2d(conv_transpose2d(*tensors, activation, impl=impl), up, impl=impl)
+        y = conv2d(conv_transpose2d(*tensors, activation=activation, impl=impl), up, impl=impl)
         found, value = [y.detach()], y.pow(3).sum()
         for leaf in (x, up, bias):
             (grad,) = torch.autograd.grad(value, leaf, create_graph=True)
@@ -83,7 +85,7 @@ def test_first_derivatives(dtype: torch.dtype, odd: int) -> None:
         tensors = rand(3, 17, size, size), rand(*shape, 4, 4), rand(3)
         mine = leaves(*tensors, dtype=dtype)
         right = leaves(*(t.detach() for t in mine))
-        y = ours(*mine, "leaky_relu", impl="triton")
+        y = ours(*mine, activation="leaky_relu", impl="triton")
         expected = F.leaky_relu(torchs(*right, stride=2, padding=1), 0.2)
         g = rand(*y.shape)
         y.backward(g.to(dtype))
@@ -98,8 +100,8 @@ def test_first_derivatives(dtype: torch.dtype, odd: int) -> None:
 def test_every_subset_of_gradients(subset: int) -> None:
     full = leaves(rand(1, 3, 4, 4), rand(2, 3, 4, 4), rand(2), dtype=torch.float32)
     some = [t.detach().requires_grad_(bool(subset >> i & 1)) for i, t in enumerate(full)]
-    expected = torch.autograd.grad(conv2d(*full, "relu").pow(2).sum(), full)
-    conv2d(*some, "relu", impl="triton").pow(2).sum().backward()
+    expected = torch.autograd.grad(conv2d(*full, activation="relu").pow(2).sum(), full)
+    conv2d(*some, activation="relu", impl="triton").pow(2).sum().backward()
     for tensor, grad in zip(some, expected, strict=True):
         assert (tensor.grad is not None) == tensor.requires_grad
         if tensor.grad is not None:
@@ -107,7 +109,7 @@ def test_every_subset_of_gradients(subset: int) -> None:
 
 
 def critic(x: Tensor, weight: Tensor, bias: Tensor, last: Tensor) -> Tensor:
-    return conv2d(conv2d(x, weight, bias, "leaky_relu"), last).flatten(1).sum(1)
+    return conv2d(conv2d(x, weight, bias, activation="leaky_relu"), last).flatten(1).sum(1)
 
 
 def penalty(impl: str, kind: str) -> tuple[Tensor, ...]:
@@ -122,7 +124,7 @@ def penalty(impl: str, kind: str) -> tuple[Tensor, ...]:
             x, *parameters = leaves(
                 rand(2, 3, 2, 2), rand(3, 2, 4, 4), rand(2), dtype=torch.float32
             )
-            images = conv_transpose2d(x, *parameters, "tanh")
+            images = conv_transpose2d(x, *parameters, activation="tanh")
             output = images * rand(*images.shape, dtype=torch.float32)
         (slope,) = torch.autograd.grad(output.sum(), x, create_graph=True)
         length = slope.square().sum((1, 2, 3))
@@ -184,8 +186,8 @@ def test_compiles_as_one_graph() -> None:
     (up,) = leaves(rand(4, 3, 4, 4), dtype=torch.float32)
 
     def both(x: Tensor) -> Tensor:
-        y = conv_transpose2d(x, up, None, "tanh", impl="triton")
-        return conv2d(y, up, None, "leaky_relu", impl="triton")
+        y = conv_transpose2d(x, up, activation="tanh", impl="triton")
+        return conv2d(y, up, activation="leaky_relu", impl="triton")
 
     x = rand(2, 4, 2, 2, dtype=torch.float32)
     y = torch.compile(both, fullgraph=True, backend="aot_eager")(x)
