@@ -30,6 +30,8 @@ from torch import Tensor
 
 from .private import constant_while_tracing
 
+# Under which this is imported, a copy under another: for messages.
+PACKAGE = __name__.removesuffix(".dispatch")
 IMPLEMENTATIONS = ("auto", "triton", "torch")
 _VARIABLE = "FUSEDGAN_IMPL"
 

@@ -36,6 +36,7 @@ from .conv_transpose import tiles
 from .conv_transpose.definitions import products as definitions
 from .conv_transpose.definitions.products import Prologue
 from .conv_transpose.tiles import TileConfig, TuningEntry
+from .dispatch import PACKAGE
 
 # Channels B and A and side of the small image: DCGAN for 64 pixels and a width of 64.
 LAYERS = ((512, 256, 4), (256, 128, 8), (128, 64, 16), (64, 3, 32))
@@ -288,7 +289,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if not torch.cuda.is_available():
         print(
-            "kernels.tune measures on a CUDA device, and PyTorch sees none here: nothing was "
+            f"{PACKAGE}.tune measures on a CUDA device, and PyTorch sees none here: nothing was "
             "measured or written.",
             file=sys.stderr,
         )
@@ -340,8 +341,8 @@ def _layer(text: str) -> tuple[int, int, int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m kernels.tune",
-        description=__doc__,
+        prog=f"python -m {PACKAGE}.tune",
+        description=(__doc__ or "").replace("kernels.", f"{PACKAGE}."),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--precision", nargs="+", choices=tuple(DTYPES), default=["bf16", "tf32"])

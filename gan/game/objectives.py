@@ -7,12 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fusedgan_kernels import (
+    DiscriminatorStatistics,
+    GeneratorStatistics,
+    discriminator_loss,
+    discriminator_objective,
+    generator_loss,
+    update_log_z,
+)
 from gan.config import LeastSquaresConfig, ObjectiveConfig
 from gan.config.soundness import DIVERGENCES, OF_DIVERGENCES
 from gan.game.penalties import Seen, penalty
-from kernels import discriminator_loss, generator_loss
-from kernels.losses import DiscriminatorStatistics, GeneratorStatistics, update_log_z
-from kernels.losses.objectives import discriminator_objective
 
 # Losses that a constant added to every logit leaves as they are: no logit means "either".
 FREE_LEVEL = ("wasserstein", "relativistic")

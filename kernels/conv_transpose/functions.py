@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..dispatch import Operator, TritonImplementation, register
+from ..dispatch import PACKAGE, Operator, TritonImplementation, register
 from ..private import looked_into
 from . import tiles, twin
 from .activations import activate, check_activation
@@ -337,7 +337,7 @@ def why_torch_on(device: torch.device) -> str | None:
         return None
     return (
         f"cuDNN, for no launch configuration for sm_{architecture} is verified yet: "
-        "python -m kernels.tune measures them"
+        f"python -m {PACKAGE}.tune measures them"
     )
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 
+from ..dispatch import PACKAGE
 from ..private import constant_while_tracing
 
 OPERATIONS = ("dgrad", "fprop", "wgrad")
@@ -109,7 +110,7 @@ def why_torch(
     entry = _last_within(entries(op, precision, b, a, architecture), positions)
     shape = f"{op} in {precision} for {b} and {a} channels on sm_{architecture}"
     if entry is None or not entry.verified or entry.measured_ratio is None:
-        return f"no launch configuration of {shape} is verified (python -m kernels.tune)"
+        return f"no launch configuration of {shape} is verified (python -m {PACKAGE}.tune)"
     if entry.measured_ratio < 1:
         return f"measured at {entry.measured_ratio:.2f} of torch's speed: {shape}"
     return None

@@ -4,6 +4,7 @@ from .curves import EXPONENT_BOUND
 from .definitions import DISCRIMINATOR_LOSSES, DIVERGENCES, GENERATOR_LOSSES
 from .functions import discriminator_loss, generator_loss
 from .modules import DiscriminatorLoss, GeneratorLoss
+from .objectives import Objective, discriminator_objective, generator_objective
 from .statistics import DiscriminatorStatistics, GeneratorStatistics, update_log_z
 
 __all__ = [
@@ -15,7 +16,10 @@ __all__ = [
     "DiscriminatorStatistics",
     "GeneratorLoss",
     "GeneratorStatistics",
+    "Objective",
     "discriminator_loss",
+    "discriminator_objective",
     "generator_loss",
+    "generator_objective",
     "update_log_z",
 ]

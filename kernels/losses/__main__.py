@@ -5,12 +5,15 @@ python -m kernels.losses [--markdown]
 
 import argparse
 
+from ..dispatch import PACKAGE
 from .card import markdown, plain
 
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="python -m kernels.losses", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {PACKAGE}.losses", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--markdown", action="store_true", help="as docs/losses.md has it")
     print(markdown() if parser.parse_args().markdown else plain())
 
