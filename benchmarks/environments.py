@@ -46,19 +46,22 @@ class Environment:
         """Run its Python with `arguments`; what it prints.
 
         Raises:
-            FailedError: it exits with another status than 0.
+            FailedError: it exits with another status than 0, or not within `LONGEST`.
         """
         scripts = "Scripts" if os.name == "nt" else "bin"
         kept = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT}
-        done = subprocess.run(
-            [self.folder / scripts / "python", *arguments],
-            cwd=cwd,
-            env={**kept, "PYTHONDONTWRITEBYTECODE": "1", **variables},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=LONGEST,
-        )
+        try:
+            done = subprocess.run(
+                [self.folder / scripts / "python", *arguments],
+                cwd=cwd,
+                env={**kept, "PYTHONDONTWRITEBYTECODE": "1", **variables},
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                timeout=LONGEST,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise FailedError(f"took longer than {LONGEST} s") from error
         if done.returncode:
             lines = (done.stderr.strip() or done.stdout.strip() or "nothing was said").splitlines()
             said = [line for line in lines if not line.startswith("[notice]")]
