@@ -19,6 +19,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -30,9 +31,10 @@ from torch import Tensor
 
 from .private import constant_while_tracing
 
-# Under which this is imported, a copy under another: for messages.
-PACKAGE = __name__.removesuffix(".dispatch")
 IMPLEMENTATIONS = ("auto", "triton", "torch")
+PACKAGE = __name__.rpartition(".")[0]
+"""This package's name, for messages: a copy of the folder has one of its own."""
+
 _VARIABLE = "FUSEDGAN_IMPL"
 
 P = ParamSpec("P")
@@ -295,6 +297,11 @@ def check_impl(impl: str, where: str = "impl") -> str:
         known = ", ".join(map(repr, IMPLEMENTATIONS))
         raise ValueError(f"{where}: unknown implementation {impl!r}; known are {known}")
     return impl
+
+
+def named_here(text: str) -> str:
+    """A text about `kernels.…`, with the name that this copy of the package has."""
+    return re.sub(r"\bkernels\.", f"{PACKAGE}.", text)
 
 
 # Dynamo can trace neither ContextVar.get nor the import system.

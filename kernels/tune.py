@@ -36,7 +36,7 @@ from .conv_transpose import tiles
 from .conv_transpose.definitions import products as definitions
 from .conv_transpose.definitions.products import Prologue
 from .conv_transpose.tiles import TileConfig, TuningEntry
-from .dispatch import PACKAGE
+from .dispatch import PACKAGE, named_here
 
 # Channels B and A and side of the small image: DCGAN for 64 pixels and a width of 64.
 LAYERS = ((512, 256, 4), (256, 128, 8), (128, 64, 16), (64, 3, 32))
@@ -342,7 +342,7 @@ def _layer(text: str) -> tuple[int, int, int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {PACKAGE}.tune",
-        description=(__doc__ or "").replace("kernels.", f"{PACKAGE}."),
+        description=named_here(__doc__ or ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--precision", nargs="+", choices=tuple(DTYPES), default=["bf16", "tf32"])
