@@ -27,11 +27,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.environments import copy_checkout
 from benchmarks.report import TableRow, machine, print_table, results_path, write_csv
 from gan.errors import StateError
 from pipeline.mend import mend
 
-ROOT = Path(__file__).resolve().parent.parent
 OUTS = ("data/prepared", "models", "results", "metrics")
 
 
@@ -54,18 +54,7 @@ class Workspace:
             settings: `train.steps=3`, `runtime.workers=0`, …
             threads: OpenMP threads of the stages; None: as many as they like.
         """
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        for name in filter(None, listed.stdout.split("\0")):
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if (ROOT / name).is_file():
-                shutil.copy2(ROOT / name, target)
+        copy_checkout(folder)
         (folder / "dvc.lock").unlink(missing_ok=True)
         workspace = cls(folder, threads)
         # Presets leave the seed to the user, whose it may be in the checkout.

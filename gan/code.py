@@ -9,6 +9,8 @@ Python.
 What is found by name counts where a package looks up its own modules,
 `import_module(f"{__name__}.{name}")`: then all of them. What is imported by a name that stands
 elsewhere does not count. A package's `__getattr__` is for other programs and does not count either.
+
+Files are named as in a checkout, `gan/code.py`, wherever the packages are installed.
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ import ast
 import codecs
 import functools
 import hashlib
+import importlib.util
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("gan", "kernels", "pipeline")
+# The folder `kernels` is imported and installed by the name of its wheel.
+KERNELS, KERNELS_WHEEL = "kernels", "fusedgan_kernels"
 # Not modules, but read by a package's own: launch configurations of GPUs.
 DATA_PATTERN = "*.json"
 
@@ -34,7 +39,7 @@ def code_of(module: str, root: Path = ROOT) -> dict[str, str]:
 
     Args:
         module: as `python -m` takes it, `pipeline.train` for example.
-        root: folder of the packages.
+        root: folder of the packages. The kernels may be installed elsewhere.
 
     Raises:
         ValueError: there is no such module.
@@ -44,15 +49,17 @@ def code_of(module: str, root: Path = ROOT) -> dict[str, str]:
         raise ValueError(f"there is no module {module} below {root}")
     todo, found = [start], dict[str, str]()
     while todo:
-        file = todo.pop()
-        name = file.relative_to(root).as_posix()
+        name = todo.pop()
         if name in found:
             continue
-        found[name], imported = _read(file, root, file.stat().st_mtime_ns)
+        found[name], imported = _read(name, root, _path(name, root).stat().st_mtime_ns)
         todo += imported
     for package in {name.partition("/")[0] for name in found}:
-        for file in sorted((root / package).rglob(DATA_PATTERN)):
-            found[file.relative_to(root).as_posix()] = _digest(file.read_bytes())
+        folder = _path(package, root)
+        for file in sorted(folder.rglob(DATA_PATTERN)):
+            relative = file.relative_to(folder)
+            if relative.parts[0] != "build":  # what setuptools leaves in a checkout
+                found[f"{package}/{relative.as_posix()}"] = _digest(file.read_bytes())
     return dict(sorted(found.items()))
 
 
@@ -63,11 +70,11 @@ def code_digest(modules: Iterable[str], root: Path = ROOT) -> str:
 
 
 @functools.cache  # programs share most of their modules
-def _read(file: Path, root: Path, modified: int) -> tuple[str, tuple[Path, ...]]:
+def _read(name: str, root: Path, modified: int) -> tuple[str, tuple[str, ...]]:
     """The digest of a module as it was `modified`, and the files that it imports."""
-    source = file.read_bytes()
+    source = _path(name, root).read_bytes()
     tree = ast.parse(source)
-    return _digest(significant(source, tree)), tuple(_imports(tree, file, root))
+    return _digest(significant(source, tree)), tuple(_imports(tree, name, root))
 
 
 def significant(source: bytes, tree: ast.Module | None = None) -> bytes:
@@ -166,9 +173,9 @@ def _without_comment(line: bytes, strings: list[tuple[int, int]]) -> bytes:
     return line
 
 
-def _imports(tree: ast.Module, file: Path, root: Path) -> Iterator[Path]:
+def _imports(tree: ast.Module, file: str, root: Path) -> Iterator[str]:
     """Files of the project's modules that a module imports."""
-    package = file.relative_to(root).parent.parts  # of a module as of a package's __init__
+    package = PurePosixPath(file).parent.parts  # of a module as of a package's __init__
     for node in _executed(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -177,7 +184,9 @@ def _imports(tree: ast.Module, file: Path, root: Path) -> Iterator[Path]:
             module = ".".join(part for part in (base, node.module) if part)
             names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Call) and _looks_up_its_own(node):
-            yield from sorted([*file.parent.glob("*.py"), *file.parent.glob("*/__init__.py")])
+            folder = _path("/".join(package), root)
+            beside = sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")])
+            yield from ("/".join((*package, *path.relative_to(folder).parts)) for path in beside)
             continue
         else:
             continue
@@ -226,14 +235,35 @@ def _called(call: ast.Call) -> str:
     return call.func.id if isinstance(call.func, ast.Name) else ""
 
 
-def _file(module: str, root: Path) -> Path | None:
-    if module.partition(".")[0] not in PACKAGES:
+def _file(module: str, root: Path) -> str | None:
+    """The file of a module of ours, as in a checkout: `gan/code.py`."""
+    package, *rest = module.split(".")
+    package = KERNELS if package == KERNELS_WHEEL else package
+    if package not in PACKAGES:
         return None
-    base = root / Path(*module.split("."))
-    for candidate in (base / "__init__.py", base.with_suffix(".py")):
-        if candidate.is_file():
+    base = "/".join((package, *rest))
+    for candidate in (f"{base}/__init__.py", f"{base}.py"):
+        if _path(candidate, root).is_file():
             return candidate
     return None
+
+
+def _path(name: str, root: Path) -> Path:
+    """Where a file or folder is that a checkout has at `name`."""
+    package, *rest = name.split("/")
+    folder = _kernels(root) if package == KERNELS else root / package
+    return folder.joinpath(*rest)
+
+
+def _kernels(root: Path) -> Path:
+    """The folder of the kernels: in a checkout beside the others, else where they are installed."""
+    if (root / f"{KERNELS_WHEEL}.py").is_file():
+        return root / KERNELS
+    if (root / KERNELS_WHEEL).is_dir():
+        return root / KERNELS_WHEEL
+    # In another folder of packages, or installed as editable.
+    spec = importlib.util.find_spec(KERNELS_WHEEL)
+    return root / KERNELS_WHEEL if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
 def _digest(content: bytes) -> str:

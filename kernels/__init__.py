@@ -9,6 +9,7 @@ project under another name.
 """
 
 from .conv_transpose import (
+    ActivationName,
     BatchNormActivation,
     ConvBlock,
     ConvTransposeBlock,
@@ -18,14 +19,22 @@ from .conv_transpose import (
     conv_transpose2d,
     conv_transpose2d_weight_grad,
 )
-from .dispatch import ImplUnavailableError, explain, use_impl
+from .dispatch import Impl, ImplUnavailableError, explain, use_impl
 from .losses import (
     DiscriminatorLoss,
+    DiscriminatorLossName,
     DiscriminatorStatistics,
+    DivergenceName,
     GeneratorLoss,
+    GeneratorLossName,
     GeneratorStatistics,
+    Objective,
+    OutputName,
+    Reduction,
     discriminator_loss,
+    discriminator_objective,
     generator_loss,
+    generator_objective,
     update_log_z,
 )
 from .policy_gradient import (
@@ -42,24 +51,34 @@ from .policy_gradient import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActivationName",
     "BatchNormActivation",
     "ConvBlock",
     "ConvTransposeBlock",
     "DiscriminatorLoss",
+    "DiscriminatorLossName",
     "DiscriminatorStatistics",
+    "DivergenceName",
     "FusedSequential",
     "GeneratorLoss",
+    "GeneratorLossName",
     "GeneratorStatistics",
+    "Impl",
     "ImplUnavailableError",
+    "Objective",
+    "OutputName",
+    "Reduction",
     "Samples",
     "chain",
     "conv2d",
     "conv_transpose2d",
     "conv_transpose2d_weight_grad",
     "discriminator_loss",
+    "discriminator_objective",
     "effective_sample_size",
     "explain",
     "generator_loss",
+    "generator_objective",
     "log_normaliser",
     "log_prob",
     "normalised_weights",

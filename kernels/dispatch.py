@@ -292,17 +292,17 @@ def explain(operator: str | None = None, device: torch.device | str | None = Non
     return "\n".join(lines)
 
 
-def named_here(text: str) -> str:
-    """A text about `kernels.…`, with the name that this copy of the package has."""
-    return re.sub(r"\bkernels\.", f"{PACKAGE}.", text)
-
-
 def check_impl(impl: str, where: str = "impl") -> Impl:
     """Return `impl`, or raise ValueError when it is not a known implementation."""
     if impl not in IMPLEMENTATIONS:
         known = ", ".join(map(repr, IMPLEMENTATIONS))
         raise ValueError(f"{where}: unknown implementation {impl!r}; known are {known}")
     return impl
+
+
+def named_here(text: str) -> str:
+    """A text about `kernels.…`, with the name that this copy of the package has."""
+    return re.sub(r"\bkernels\.", f"{PACKAGE}.", text)
 
 
 # Dynamo can trace neither ContextVar.get nor the import system.

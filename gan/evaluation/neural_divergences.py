@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from fusedgan_kernels import DiscriminatorLossName, discriminator_loss
 from gan.config import ModelConfig
 from gan.data.limits import FEWEST_FOR_NEURAL as MIN_EXAMPLES
 from gan.errors import UserError
@@ -33,8 +34,6 @@ from gan.metrics.records import Scattered
 from gan.models import build_discriminator
 from gan.pixels import Examples, to_network
 from gan.runtime import stream_seed
-from kernels import discriminator_loss
-from kernels.losses import DiscriminatorLossName
 
 WIDTH = {"images": 16, "points": 64}
 BATCH = 64

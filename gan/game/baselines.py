@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fusedgan_kernels import update_log_z
 from gan.config import DiscreteConfig
 from gan.game.estimators import leave_one_out
 from gan.game.optimisers import make_optimiser
 from gan.runtime import stream_seed
-from kernels import update_log_z
 
 # Of the learned baseline.
 WIDTH = 64

@@ -13,8 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels import normalised_weights
-from kernels.losses.objectives import generator_objective
+from fusedgan_kernels import generator_objective, normalised_weights
 
 NORMALISATIONS = ("latent", "batch")
 

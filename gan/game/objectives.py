@@ -7,17 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gan.config import LeastSquaresConfig, ObjectiveConfig
-from gan.config.soundness import OF_DIVERGENCES
-from gan.game.penalties import Seen, penalty
-from kernels import discriminator_loss, generator_loss
-from kernels.losses import (
+from fusedgan_kernels import (
     DiscriminatorStatistics,
     GeneratorLossName,
     GeneratorStatistics,
+    discriminator_loss,
+    discriminator_objective,
+    generator_loss,
     update_log_z,
 )
-from kernels.losses.objectives import discriminator_objective
+from gan.config import LeastSquaresConfig, ObjectiveConfig
+from gan.config.soundness import OF_DIVERGENCES
+from gan.game.penalties import Seen, penalty
 
 # Losses that a constant added to every logit leaves as they are: no logit means "either".
 FREE_LEVEL = ("wasserstein", "relativistic")

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fusedgan_kernels import DiscriminatorStatistics
 from gan.config import Config, TrainConfig
 from gan.data.training_set import TrainingSet
 from gan.game.measures import MEASURES
@@ -29,7 +30,6 @@ from gan.pixels import Examples, to_network
 from gan.private import AnyBatchNorm, SpectralNormalisation, clamp_all_
 from gan.runtime import computes_in_bf16, stream_seed
 from gan.schedules import learning_rate_factor, set_learning_rate
-from kernels.losses import DiscriminatorStatistics
 
 _log = logging.getLogger(__name__)
 

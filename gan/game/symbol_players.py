@@ -14,6 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from fusedgan_kernels import effective_sample_size, log_normaliser
 from gan.config import Config
 from gan.data.training_set import TrainingSet
 from gan.game import estimators, relaxation
@@ -24,7 +25,6 @@ from gan.generators.sampling import draw_symbols
 from gan.models.base import categorical_logits
 from gan.runtime import stream_seed
 from gan.symbols import Colours
-from kernels import effective_sample_size, log_normaliser
 
 
 class Symbolic(Players):

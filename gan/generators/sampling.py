@@ -10,10 +10,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from fusedgan_kernels import Samples, sample_bernoulli, sample_categorical
 from gan.models.base import Generator, evaluating
 from gan.pixels import Examples, from_network
 from gan.symbols import Alphabet, symbol_array
-from kernels import Samples, sample_bernoulli, sample_categorical
 
 
 @torch.no_grad()

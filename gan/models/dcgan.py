@@ -16,11 +16,11 @@ from typing import Literal
 from einops import rearrange
 from torch import Tensor, nn
 
+from fusedgan_kernels import ConvBlock, ConvTransposeBlock, FusedSequential, chain
 from gan.config import ModelConfig
 from gan.models import base
 from gan.models.layers import add_spectral_norm, in_channels_last, normalisation
 from gan.symbols import Alphabet
-from kernels import ConvBlock, ConvTransposeBlock, FusedSequential, chain
 
 Norm = Literal["batch", "layer", "none"]
 NEGATIVE_SLOPE = 0.2  # of LeakyReLU, as in `ConvBlock`

@@ -12,6 +12,7 @@ from .names import (
     OutputName,
     Reduction,
 )
+from .objectives import Objective, discriminator_objective, generator_objective
 from .statistics import DiscriminatorStatistics, GeneratorStatistics, update_log_z
 
 __all__ = [
@@ -27,9 +28,12 @@ __all__ = [
     "GeneratorLoss",
     "GeneratorLossName",
     "GeneratorStatistics",
+    "Objective",
     "OutputName",
     "Reduction",
     "discriminator_loss",
+    "discriminator_objective",
     "generator_loss",
+    "generator_objective",
     "update_log_z",
 ]

@@ -1,3 +1,4 @@
+import importlib.util
 import itertools
 import os
 from pathlib import Path
@@ -45,7 +46,8 @@ def test_the_files_are_those_that_are_imported_wherever_the_import_stands(tmp_pa
             "gan/room/three.py": (
                 "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import gan.apart\n"
             ),
-            "gan/four.py": "import kernels.five",
+            "gan/four.py": "import fusedgan_kernels.five",
+            "fusedgan_kernels.py": "",
             "kernels/__init__.py": "",
             "kernels/five.py": "",
             "kernels/tuning/some.json": "{}",
@@ -66,6 +68,34 @@ def test_the_files_are_those_that_are_imported_wherever_the_import_stands(tmp_pa
     ]
     with pytest.raises(ValueError, match=r"there is no module gan\.nothing below"):
         code_of("gan.nothing", tmp_path)
+
+
+def test_the_kernels_are_where_they_are_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    inside = {
+        "__init__.py": "from .one import two\n",
+        "one.py": "",
+        "tuning/some.json": "{}",
+        "build/lib/tuning/some.json": "{}",
+    }
+    gan = {"gan/__init__.py": "import fusedgan_kernels.one\n"}
+    checkout = write(tmp_path / "checkout", gan)
+    write(checkout, {"fusedgan_kernels.py": ""})
+    write(checkout / "kernels", inside)
+    installed = write(tmp_path / "installed", gan)
+    write(installed / "fusedgan_kernels", inside)
+    write(installed / "kernels", {"__init__.py": "foreign\n"})
+    # Into another folder of packages: found as Python finds it.
+    apart = write(tmp_path / "apart", gan)
+    write(apart / "kernels", {"__init__.py": "foreign\n"})
+    spec = importlib.util.spec_from_file_location(
+        "fusedgan_kernels", installed / "fusedgan_kernels/__init__.py"
+    )
+    monkeypatch.setattr(importlib.util, "find_spec", {"fusedgan_kernels": spec}.get)
+    found = code_of("gan", checkout)
+    assert list(found) == [
+        "gan/__init__.py", "kernels/__init__.py", "kernels/one.py", "kernels/tuning/some.json",
+    ]  # fmt: skip
+    assert found == code_of("gan", installed) == code_of("gan", apart)
 
 
 def test_of_a_package_that_looks_up_its_own_modules_all_count(tmp_path: Path):
@@ -96,7 +126,8 @@ def test_what_is_for_readers_alone_is_left_out():
 
 def test_the_digest_follows_what_is_executed(tmp_path: Path):
     write(tmp_path, {"gan/__init__.py": "", "gan/one.py": MODULE, "gan/two.py": "x = 1\n"})
-    write(tmp_path, {"kernels/__init__.py": "", "gan/three.py": "import kernels.some\n"})
+    write(tmp_path, {"fusedgan_kernels.py": "", "kernels/__init__.py": ""})
+    write(tmp_path, {"gan/three.py": "import fusedgan_kernels.some\n"})
 
     def digest(*names: str) -> str:
         return code_digest([f"gan.{name}" for name in names], tmp_path)
