@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from kernels import (
     conv_transpose2d,
     use_impl,
 )
-from kernels.tune import LAYERS
+from kernels.tune import LAYERS, Clock
 
 CL = torch.channels_last
 LATENT = 100
@@ -166,53 +165,6 @@ def side(
         saved.pop(parameter.untyped_storage().data_ptr(), None)
     g = torch.randn_like(y)
     return (lambda: torch.autograd.grad(run(x), leaves, g)), sum(saved.values())
-
-
-class Clock:
-    """Seconds of a call, and on a GPU of a replay."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.gpu = device.type == "cuda"
-        # More than the largest L2 cache there is.
-        self.other = torch.empty(2**28, dtype=torch.uint8, device=device) if self.gpu else None
-
-    def call(self, run: Call, times: int) -> float:
-        """Of one call from Python, of `times` in a row."""
-        self._wait()
-        start = time.perf_counter()
-        for _ in range(times):
-            run()
-        self._wait()
-        return (time.perf_counter() - start) / times
-
-    def capture(self, run: Call) -> torch.cuda.CUDAGraph:
-        """A CUDA graph of one call."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                run()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            run()
-        return graph
-
-    def replay(self, graph: torch.cuda.CUDAGraph) -> float:
-        """Of one replay, its operands no longer in L2."""
-        assert self.other is not None
-        self.other.zero_()
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        graph.replay()
-        stop.record()
-        stop.synchronize()
-        return start.elapsed_time(stop) / 1e3
-
-    def _wait(self) -> None:
-        if self.gpu:
-            torch.cuda.synchronize(self.device)
 
 
 def measure(

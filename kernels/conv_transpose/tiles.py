@@ -10,14 +10,18 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from ..private import constant_while_tracing
 
 OPERATIONS = ("dgrad", "fprop", "wgrad")
+# What is computed with a product: nothing more, bias and activation, statistics of the result; and
+# these with the operand normalised and activated while it is loaded.
+EPILOGUES = ("plain", "activation", "statistics", "prologue", "prologue statistics")
 PRECISIONS = {
     (torch.bfloat16, "ieee"): "bf16",
     (torch.float16, "ieee"): "fp16",
@@ -52,6 +56,28 @@ class TileConfig(NamedTuple):
     nested: bool = True
 
 
+class Measurement(NamedTuple):
+    """On what, and how, an entry was measured.
+
+    Attributes:
+        device: name of the GPU.
+        versions: of torch, triton and cuDNN.
+        how: what was timed, in words.
+        batch: images.
+        side: of the small image, in pixels.
+        microseconds: of Triton's product with its epilogue, median.
+        torch_microseconds: of what PyTorch needs for the same, median.
+    """
+
+    device: str
+    versions: str
+    how: str
+    batch: int
+    side: int
+    microseconds: float
+    torch_microseconds: float
+
+
 class TuningEntry(NamedTuple):
     """A row of a table: one configuration for one product from so many positions on.
 
@@ -66,6 +92,8 @@ class TuningEntry(NamedTuple):
             architecture.
         predicted_ratio: time of torch's operator over time of this one, as expected, or None.
         measured_ratio: the same as measured, or None.
+        epilogue: what is computed with the product, a name of `EPILOGUES`.
+        measurement: what the measured ratio is of, or None.
     """
 
     op: str
@@ -77,10 +105,18 @@ class TuningEntry(NamedTuple):
     verified: bool
     predicted_ratio: float | None
     measured_ratio: float | None
+    epilogue: str = "plain"
+    measurement: Measurement | None = None
 
 
 def config(
-    op: str, precision: str, b: int, a: int, positions: int, architecture: int
+    op: str,
+    precision: str,
+    b: int,
+    a: int,
+    positions: int,
+    architecture: int,
+    epilogue: str = "plain",
 ) -> TileConfig:
     """The configuration to launch a product with.
 
@@ -91,8 +127,11 @@ def config(
         a: channels of the large image x.
         positions: N·h·w of the small image.
         architecture: compute capability, 90 for 9.0.
+        epilogue: a name of `EPILOGUES`; without entries of its own those of the plain product.
     """
-    rows = entries(op, precision, b, a, architecture)
+    rows = entries(op, precision, b, a, architecture, epilogue)
+    if not rows and epilogue != "plain":
+        rows = entries(op, precision, b, a, architecture)
     if rows:
         # Nearer to a measured shape than any rule, also below the fewest positions.
         return (_last_within(rows, positions) or rows[0]).config
@@ -100,14 +139,21 @@ def config(
 
 
 def why_torch(
-    op: str, precision: str, b: int, a: int, positions: int, architecture: int
+    op: str,
+    precision: str,
+    b: int,
+    a: int,
+    positions: int,
+    architecture: int,
+    epilogue: str = "plain",
 ) -> str | None:
     """Why torch's operator is to be preferred, or None where the table says that Triton wins.
 
-    Args: as of `config`.
+    Args: as of `config`, but that only entries of this epilogue count.
     """
-    entry = _last_within(entries(op, precision, b, a, architecture), positions)
-    shape = f"{op} in {precision} for {b} and {a} channels on sm_{architecture}"
+    entry = _last_within(entries(op, precision, b, a, architecture, epilogue), positions)
+    product = op if epilogue == "plain" else f"{op} with {epilogue}"
+    shape = f"{product} in {precision} for {b} and {a} channels on sm_{architecture}"
     if entry is None or not entry.verified or entry.measured_ratio is None:
         return f"no launch configuration of {shape} is verified (python -m kernels.tune)"
     if entry.measured_ratio < 1:
@@ -126,15 +172,23 @@ def _last_within(rows: tuple[TuningEntry, ...], positions: int) -> TuningEntry |
 
 # Dynamo would trace the reading of a file, through functools.cache too.
 @constant_while_tracing
-def entries(op: str, precision: str, b: int, a: int, architecture: int) -> tuple[TuningEntry, ...]:
+def entries(
+    op: str, precision: str, b: int, a: int, architecture: int, epilogue: str = "plain"
+) -> tuple[TuningEntry, ...]:
     """The table's entries for one product of one precision and channels, by positions."""
-    return _entries(op, precision, b, a, architecture)
+    return _entries(op, precision, b, a, architecture, epilogue)
 
 
 @functools.cache
-def _entries(op: str, precision: str, b: int, a: int, architecture: int) -> tuple[TuningEntry, ...]:
+def _entries(
+    op: str, precision: str, b: int, a: int, architecture: int, epilogue: str
+) -> tuple[TuningEntry, ...]:
     rows = (row for row in table(architecture) if row[:4] == (op, precision, b, a))
-    return tuple(sorted(rows, key=lambda row: row.positions))
+    return tuple(sorted((row for row in rows if row.epilogue == epilogue), key=_positions))
+
+
+def _positions(entry: TuningEntry) -> int:
+    return entry.positions
 
 
 def forget_tables() -> None:
@@ -179,7 +233,7 @@ def read_table(path: Path) -> tuple[TuningEntry, ...]:
     """
     try:
         rows = json.loads(path.read_text())["entries"]
-        found = tuple(TuningEntry(**{**row, "config": TileConfig(**row["config"])}) for row in rows)
+        found = tuple(_entry(row) for row in rows)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a table of launch configurations: {error!r}") from error
     for entry in found:
@@ -188,7 +242,22 @@ def read_table(path: Path) -> tuple[TuningEntry, ...]:
                 f"{path}: op={entry.op!r}, precision={entry.precision!r}; expected one of "
                 f"{', '.join(OPERATIONS)} and one of {', '.join(PRECISIONS.values())}"
             )
+        if entry.epilogue not in EPILOGUES:
+            raise ValueError(
+                f"{path}: epilogue={entry.epilogue!r}; expected one of {', '.join(EPILOGUES)}"
+            )
     return found
+
+
+def _entry(row: Mapping[str, Any]) -> TuningEntry:
+    measurement = row.get("measurement")
+    return TuningEntry(
+        **{
+            **row,
+            "config": TileConfig(**row["config"]),
+            "measurement": None if measurement is None else Measurement(**measurement),
+        }
+    )
 
 
 def rule(op: str, precision: str, b: int, a: int, positions: int, architecture: int) -> TileConfig:

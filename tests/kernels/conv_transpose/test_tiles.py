@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import kernels
 from kernels import tune
 from kernels.conv_transpose import tiles
-from kernels.conv_transpose.tiles import TileConfig, TuningEntry
+from kernels.conv_transpose.tiles import Measurement, TileConfig, TuningEntry
+from kernels.tune.__main__ import main
 
 ROOT = Path(kernels.__file__).parents[1]
 ENTRY = TuningEntry("dgrad", "bf16", 8, 4, 100, TileConfig(64, 16, 16, 4, 2), False, None, None)
@@ -49,6 +50,41 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (described["architecture"], described["measured_on"]) == ("sm_90", "a GPU")
     assert [each.name for each in path.parent.iterdir()] == [path.name]
     assert len(path.read_text().splitlines()) == 4
+
+
+def test_an_entry_says_what_was_timed_and_on_what() -> None:
+    timed = Measurement("a GPU", "torch 2", "replays", 64, 4, 12.5, 25.0)
+    wins = ENTRY._replace(verified=True, measured_ratio=2.0, measurement=timed)
+    of_statistics = wins._replace(epilogue="statistics", config=TileConfig(128, 16, 16, 8, 3))
+    path = tiles.user_path(90)
+    tune.write_table(path, 90, "a GPU", [of_statistics, wins])
+    assert tiles.read_table(path) == (wins, of_statistics)
+    assert [json.loads(line.rstrip(","))["measurement"] for line in lines(path)] == [
+        timed._asdict()
+    ] * 2
+    assert ["epilogue" in line for line in lines(path)] == [False, True]
+
+
+def test_each_epilogue_is_asked_for_by_itself() -> None:
+    wins = ENTRY._replace(verified=True, measured_ratio=2.0)
+    config = TileConfig(128, 16, 16, 8, 3)
+    loses = wins._replace(epilogue="statistics", config=config, measured_ratio=0.9)
+    tune.write_table(tiles.user_path(90), 90, "a GPU", [wins, loses])
+    call = ("dgrad", "bf16", 8, 4, 150, 90)
+    assert tiles.why_torch(*call) is None
+    reason = tiles.why_torch(*call, "statistics")
+    assert reason is not None
+    assert reason.startswith("measured at 0.90 of torch's speed: dgrad with statistics in bf16")
+    reason = tiles.why_torch(*call, "activation")
+    assert reason is not None
+    assert reason.startswith("no launch configuration of dgrad with activation in bf16")
+    # Without entries of its own a launch takes the plain product's.
+    assert tiles.config(*call) == tiles.config(*call, "activation") == ENTRY.config
+    assert tiles.config(*call, "statistics") == config
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()[1:-1]
 
 
 def test_the_users_table_comes_first() -> None:
@@ -91,13 +127,16 @@ def test_verified_and_faster_is_what_auto_asks_for() -> None:
         ('{"entries": ["x"]}', "is not a table"),
         ("9" * 5000, "is not a table .*Exceeds the limit"),
         ('{"entries": [{"op": "dgrad"}]}', "is not a table"),
+        ('{"entries": [{"config": {}, "measurement": 3}]}', "is not a table"),
         (None, "op='product', precision='bf16'; expected one of dgrad, fprop, wgrad"),
+        (None, "epilogue='softmax'; expected one of plain, activation, statistics"),
     ],
 )
 def test_what_is_no_table(text: str | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "sm_90.json"
     if text is None:
-        tune.write_table(path, 90, None, [ENTRY._replace(op="product")])
+        bad = {"epilogue": "softmax"} if "softmax" in message else {"op": "product"}
+        tune.write_table(path, 90, None, [ENTRY._replace(**bad)])
     else:
         path.write_text(text)
     with pytest.raises(ValueError, match=message) as error:
@@ -168,22 +207,12 @@ def test_the_choice_is_made_while_tracing(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure on")
 def test_tuning_without_a_gpu_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert tune.main([]) == 1
+    assert main([]) == 1
     assert "PyTorch sees none here" in capsys.readouterr().err
     assert not (tmp_path / "tuning").exists()
     with pytest.raises(SystemExit):
-        tune.main(["--layer", "512x256"])
+        main(["--layer", "512x256"])
     assert "expected channels of the small and of the large image" in capsys.readouterr().err
-
-
-def test_candidates_fit_into_registers_and_have_the_rules_own() -> None:
-    for problem in tune.problems(tune.LAYERS, [64], ["bf16", "fp32"]):
-        found = tune.candidates(problem, 90)
-        assert found[0] == problem.config(90)
-        assert tune.candidates(problem, 90, quick=True) == found[:1]
-        assert len(set(found)) == len(found) > 4
-        if problem.op == "dgrad" and problem.a <= tiles.PACKED_CHANNELS:
-            assert {config.block_n for config in found} == {16}
 
 
 @pytest.mark.gpu
@@ -192,7 +221,8 @@ def test_every_configuration_of_the_table_is_right() -> None:
     defects = []
     for row in tiles.read_table(tiles.shipped_path(architecture)):
         side = next(side for b, a, side in tune.LAYERS if (b, a) == (row.b, row.a))
-        problem = tune.Problem(*row[:4], side, max(1, min(row.positions, 8192) // side**2))
+        batch = max(1, min(row.positions, 8192) // side**2)
+        problem = tune.Problem(*row[:4], side, batch, row.epilogue)
         with tune.fp32_precision("tf32" if row.precision == "tf32" else "ieee"):
             defect = tune.Case(problem, torch.device("cuda", 0)).defect(row.config)
         if defect is not None:
