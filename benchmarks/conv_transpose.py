@@ -225,9 +225,19 @@ def _percentiles(times: list[float]) -> tuple[float, float]:
     return fifths[0], fifths[-1]
 
 
-def roofs(clock: Clock, precision: str) -> dict[str, float]:
-    """TFLOP/s of a large product and TB/s of a large copy, here and now."""
-    size, elements = (8192, 2**30) if clock.gpu else (1024, 2**26)
+def roofs(
+    clock: Clock, precision: str, size: int | None = None, elements: int | None = None
+) -> dict[str, float]:
+    """TFLOP/s of a large product and TB/s of a large copy, here and now.
+
+    Args:
+        clock: of the device.
+        precision: of the product, a key of `DTYPES`.
+        size: of its square matrices; by default what is large there.
+        elements: bytes that are copied; likewise.
+    """
+    size = size or (8192 if clock.gpu else 1024)
+    elements = elements or (2**30 if clock.gpu else 2**26)
     a = torch.randn(size, size, device=clock.device).to(DTYPES[precision])
     source = torch.randint(0, 255, (elements,), dtype=torch.uint8, device=clock.device)
     target = torch.empty_like(source)
