@@ -199,7 +199,7 @@ def run_process(
         printed.write(f"\n=== {step.name}: {step.about} ===\n")
         printed.flush()
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.device_steps", step.name, text],
+            [sys.executable, "-m", "benchmarks.device_steps", step.module, step.function, text],
             cwd=ROOT,
             env={**inherited, **interpreted, "PYTHONPATH": path, ROWS: str(write)},
             stdin=subprocess.PIPE,

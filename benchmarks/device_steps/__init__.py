@@ -9,11 +9,13 @@ from benchmarks.device_steps.step import Step
 _PIPELINE = ("pydantic", "ruamel.yaml", "sklearn")
 
 STEPS = (
-    Step("roofs", "a copy, a large product, reads from L2, a launch", "roofs", SPEED, 60),
+    Step(
+        "roofs", "a copy, a large product, reads from L2, a launch", f"{__name__}.roofs", SPEED, 60
+    ),
     Step(
         "compilation",
         "every checked kernel and the tuner's shortlist, in parallel",
-        "compilation",
+        f"{__name__}.compilation",
         CHECKS,
         180,
         gpu=True,
@@ -23,7 +25,7 @@ STEPS = (
     Step(
         "twins",
         "every kernel once against its twin in PyTorch",
-        "twins",
+        f"{__name__}.twins",
         CHECKS,
         120,
         gpu=True,
@@ -32,7 +34,7 @@ STEPS = (
     Step(
         "sanitizer",
         "the same at small shapes under compute-sanitizer",
-        "sanitizer",
+        f"{__name__}.sanitizer",
         CHECKS,
         180,
         gpu=True,
@@ -42,7 +44,7 @@ STEPS = (
     Step(
         "tests",
         "pytest -m gpu",
-        "suite",
+        f"{__name__}.suite",
         CHECKS,
         240,
         gpu=True,
@@ -51,7 +53,7 @@ STEPS = (
     Step(
         "rounds",
         "200 rounds of three presets without synchronisation; killed, resumed, the same bytes",
-        "rounds",
+        f"{__name__}.rounds",
         CHECKS,
         180,
         packages=_PIPELINE,
@@ -59,7 +61,7 @@ STEPS = (
     Step(
         "tuning",
         "launch configurations against cuDNN",
-        "tuning",
+        f"{__name__}.tuning",
         TUNING,
         400,
         least=40,
@@ -69,19 +71,34 @@ STEPS = (
     Step(
         "training",
         "a training step: the textbook's loop, the same compiled, ours, ours as a graph",
-        "training",
+        f"{__name__}.training",
         SPEED,
         300,
         least=30,
         packages=("pydantic",),
     ),
-    Step("generator", "blocks and the generator", "operators", SPEED, 240, "generator", 30),
-    Step("losses", "adversarial losses", "operators", SPEED, 120, "losses", 20),
-    Step("sampling", "sampling and the policy gradient", "operators", SPEED, 60, "sampling"),
+    Step(
+        "generator",
+        "blocks and the generator",
+        f"{__name__}.operators",
+        SPEED,
+        240,
+        "generator",
+        30,
+    ),
+    Step("losses", "adversarial losses", f"{__name__}.operators", SPEED, 120, "losses", 20),
+    Step(
+        "sampling",
+        "sampling and the policy gradient",
+        f"{__name__}.operators",
+        SPEED,
+        60,
+        "sampling",
+    ),
     Step(
         "run",
         "a run from data to the Fréchet distance",
-        "whole_run",
+        f"{__name__}.whole_run",
         RUN,
         300,
         least=30,

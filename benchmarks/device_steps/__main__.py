@@ -1,4 +1,4 @@
-"""A step's process: `python -m benchmarks.device_steps NAME CONTEXT`, started by the command.
+"""A step's process: `python -m benchmarks.device_steps MODULE FUNCTION CONTEXT`.
 
 Rows go as JSON lines to the file descriptor in the variable `DEVICE_ROWS`. Standard input is held
 open by who started it: when that ends, however it ends, this process and all it started end too.
@@ -6,6 +6,7 @@ open by who started it: when that ends, however it ends, this process and all it
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -15,14 +16,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from benchmarks.device_steps import BY_NAME
-from benchmarks.device_steps.step import Context, Failed, Unfinished
+from benchmarks.device_steps.step import Context, Failed, Rows, Unfinished
 
 ROWS = "DEVICE_ROWS"
 DONE, FAILED, UNFINISHED = 0, 1, 3
 
 
-def main(name: str, text: str) -> int:
+def main(module: str, function: str, text: str) -> int:
     """Run one step. Returns its exit status."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     values = json.loads(text)
@@ -33,8 +33,8 @@ def main(name: str, text: str) -> int:
         def say(**message: Any) -> None:
             out.write(json.dumps(message) + "\n")
 
-        rows = BY_NAME[name].run(context)
         try:
+            rows: Rows = getattr(importlib.import_module(module), function)(context)
             while True:
                 say(rows=next(rows))
         except StopIteration as end:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import shutil
 from collections.abc import Generator
@@ -66,7 +65,7 @@ class Step:
     Attributes:
         name: in the status and in the rows.
         about: what it does, in a line.
-        module: below `benchmarks.device_steps`.
+        module: with the function.
         function: in it.
         table: the CSV file of its rows.
         limit: seconds after which it is stopped.
@@ -99,12 +98,6 @@ class Step:
         if self.program and shutil.which(self.program) is None:
             return f"needs {self.program} on the path"
         return None
-
-    def run(self, context: Context) -> Rows:
-        """The rows, as they come."""
-        module = importlib.import_module(f"benchmarks.device_steps.{self.module}")
-        rows: Rows = getattr(module, self.function)(context)
-        return rows
 
 
 def installed(package: str) -> bool:
