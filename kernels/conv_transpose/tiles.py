@@ -42,6 +42,7 @@ class TileConfig(NamedTuple):
         warps: of a program.
         stages: of the software pipeline.
         nested: loop over taps around a loop over channels, rather than one loop over both.
+        tma: load boxes by TMA where the shape allows it, in one loop (`boxes.why_pointers`).
     """
 
     block_m: int
@@ -50,6 +51,7 @@ class TileConfig(NamedTuple):
     warps: int
     stages: int
     nested: bool = True
+    tma: bool = False
 
 
 class TuningEntry(NamedTuple):
@@ -191,12 +193,19 @@ def read_table(path: Path) -> tuple[TuningEntry, ...]:
     return found
 
 
-def rule(op: str, precision: str, b: int, a: int, positions: int, architecture: int) -> TileConfig:
+def rule(
+    op: str, precision: str, b: int, a: int, positions: int, architecture: int, tma: bool = True
+) -> TileConfig:
     """A configuration for a shape that no table has.
 
     Tiles as large as the accumulator allows without spilling (`python -m benchmarks.resources`),
-    and never wider than the product. Args: as of `config`.
+    and never wider than the product.
+
+    Args: as of `config`, and
+        tma: whether it may be one of boxes.
     """
+    if tma and architecture in WGMMA and precision in ("bf16", "fp16") and a % 64 == 0:
+        return _rule_of_boxes(op, b, a, positions)
     large = architecture in LARGE_SHARED_MEMORY
     if precision in ("fp32", "fp64"):  # without tensor cores operands are registers, too
         base = TileConfig(64, 64, 16, 4 if precision == "fp32" else 8, 2)
@@ -244,6 +253,21 @@ def rule(op: str, precision: str, b: int, a: int, positions: int, architecture: 
         stages = base.stages if inner == 16 * a else 2
         return TileConfig(64, block_n, block_k, 4, stages, nested=False)
     return TileConfig(block_m, block_n, block_k, 4, base.stages, nested=False)
+
+
+def _rule_of_boxes(op: str, b: int, a: int, positions: int) -> TileConfig:
+    """256 positions × 128 channels, which the tensor cores read least for; less for few tiles."""
+    block_a = 128 if a % 128 == 0 else 64
+    if op == "wgrad":
+        block_m = 256 if b >= 256 and block_a == 128 else _covering(b, 128)
+        warps = 8 if block_m * block_a > 128 * 64 else 4
+        return TileConfig(max(64, block_m), block_a, 64, warps, 3, tma=True)
+    block_n = block_a if op == "dgrad" else max(64, _covering(b, 128))
+    programs = (a // block_n) * 4 if op == "dgrad" else _cdiv(b, block_n)
+    if block_n == 128 and _cdiv(positions, 256) * programs >= _FEW_TILES:
+        return TileConfig(256, 128, 64, 8, 3, tma=True)
+    # One group of four warps: two such programs share a multiprocessor.
+    return TileConfig(128, 64, 64, 4, 3, tma=True)
 
 
 def lighter(config: TileConfig, precision: str) -> TileConfig:

@@ -208,7 +208,7 @@ COMPILATIONS = textwrap.dedent(
     from triton.backends.compiler import GPUTarget
     from triton.compiler import make_backend
     from triton.runtime.jit import create_function_from_signature
-    from kernels.conv_transpose.launch import products
+    from kernels.conv_transpose.launch import boxes, products
     from kernels.conv_transpose.tiles import TileConfig
 
     backend = make_backend(GPUTarget("cuda", 90, 32))
@@ -226,8 +226,9 @@ COMPILATIONS = textwrap.dedent(
             _, specialisation, options = self.bind(*args, debug=False, **kwargs)
             keys.setdefault(self.name, set()).add((str(specialisation), str(options)))
 
-    for name in [name for name in dir(products) if name.endswith("_kernel")]:
-        setattr(products, name, Bound(getattr(products, name)))
+    for module in (products, boxes):
+        for name in [name for name in dir(module) if name.endswith("_kernel")]:
+            setattr(module, name, Bound(getattr(module, name)))
     config = TileConfig(64, 64, 16, 4, 2)
     products._processors = lambda device: 132
 
@@ -240,6 +241,13 @@ COMPILATIONS = textwrap.dedent(
             products.dgrad(y, weight, statistics=True, config=config)
             products.fprop(x, weight, statistics=True, config=config)
             products.wgrad(x, y, config=config)
+    config = TileConfig(64, 64, 64, 4, 3, tma=True)
+    for n, h, w in [(1, 8, 8), (64, 8, 8), (3, 16, 8), (7, 32, 8)]:  # one box for all
+        y, x = (each.bfloat16() for each in (image(n, 32, h, w), image(n, 64, 2 * h, 2 * w)))
+        weight = image(32, 64, 4, 4).bfloat16()
+        products.dgrad(y, weight, statistics=True, config=config)
+        products.fprop(x, weight, statistics=True, config=config)
+        products.wgrad(x, y, config=config)
     print(json.dumps({name: len(found) for name, found in keys.items()}))
     """
 )
@@ -266,8 +274,11 @@ def test_one_compilation_serves_every_batch_height_and_width() -> None:
         "dgrad_packed_kernel": 1,
         "fprop_kernel": 2,  # 32 channels of x and 3
         "wgrad_kernel": 2,
-        "sum_splits_kernel": 1,
-        "combine_statistics_kernel": 2,  # of 32 channels and of 3
+        "sum_splits_kernel": 2,  # fp32 and bf16
+        "combine_statistics_kernel": 3,  # of 32, 64 and 3 channels
+        "dgrad_boxes_kernel": 1,
+        "fprop_boxes_kernel": 1,
+        "wgrad_boxes_kernel": 4,  # boxes of whole images or of parts; a sum as one or as several
     }
 
 
