@@ -116,7 +116,7 @@ def products(rows: Found) -> str:
 def _timed(row: Row | None) -> tuple[str, str, str]:
     if row is None:
         return MISSING, "", ""
-    return row["ours_us"], row["torch_us"], row.get("ratio", "")
+    return row["ours_us"], row["other_us"], row.get("ratio", "")
 
 
 def training(rows: Found) -> str:
@@ -231,7 +231,7 @@ def tables(folder: Path | None) -> dict[str, str]:
     if status is not None:
         machine = status["machine"]
         versions = ", ".join(f"{name} {machine[name]}" for name in ("torch", "triton"))
-        on = f"{described(machine)}; {versions}" + ("; a dry run" if "dry" in machine else "")
+        on = f"{described(machine)}; {versions}"
     return {
         "machine": f"On: {on}.\n",
         "checks": checks(None if status is None else status["steps"]),

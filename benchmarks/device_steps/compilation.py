@@ -37,12 +37,14 @@ def run(context: Context) -> Rows:
         for problem in tuning.wanted(context)
         for config in candidates(problem, architecture, context.dry, MOST + SPARE)
     ]
-    codes = compile_all(keys, architecture, context.device, 1 if context.dry else None)
+    codes = compile_all(keys, architecture, str(context.torch_device), 1 if context.dry else None)
     rows: list[Row] = []
     for key, code in codes.items():
-        op, precision, b, a, epilogue, config = key
-        name = f"{op} {precision} {b}<>{a} {epilogue} {'x'.join(map(str, config[:3]))}"
-        name += f" w{config.warps} s{config.stages}" + ("" if config.nested else " flat")
+        op, precision, b, a, side, epilogue, config = key
+        name = f"{op} {precision} {b}<>{a} {side} {epilogue} {'x'.join(map(str, config[:3]))}"
+        name += f" w{config.warps} s{config.stages}" + (
+            " boxes" if config.tma else "" if config.nested else " flat"
+        )
         rows.append(
             {
                 "case": name,
@@ -67,7 +69,10 @@ def _checks(context: Context) -> int:
     processes = min(16, os.cpu_count() or 1)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        processes, spawn, prepare, (architecture_of(context.torch_device), context.device)
+        processes,
+        spawn,
+        prepare,
+        (architecture_of(context.torch_device), str(context.torch_device)),
     ) as pool:
         shares = [pool.submit(_share, context, part, processes) for part in range(processes)]
         return sum(share.result() for share in shares)

@@ -67,9 +67,9 @@ def losses(context: Context) -> Rows:
 
 def sampling(context: Context) -> Rows:
     """Discrete generators: drawing, and a whole step; a row a side."""
-    size = 2 if context.dry else 64
+    size = 16 if context.dry else 64
     options = argparse.Namespace(
-        samples=2 if context.dry else 20,
+        samples=8 if context.dry else 20,
         batch=size,
         rounds=1 if context.dry else 15,
         steps=1 if context.dry else 3,

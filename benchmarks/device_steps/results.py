@@ -87,7 +87,7 @@ class Results:
 
     def _check_machine(self) -> None:
         found, now = self.status["machine"], self.machine
-        if found.get("gpu") != now.get("gpu"):
+        if (found.get("gpu"), found.get("dry")) != (now.get("gpu"), now.get("dry")):
             raise ResultsError(
                 f"{self.folder} has measurements of {described(found)}, and this machine has "
                 f"{described(now)}: expected the same, or another folder"
@@ -96,7 +96,8 @@ class Results:
 
 def described(machine: Mapping[str, str]) -> str:
     """What a machine measures on, in words."""
-    return machine.get("gpu") or f"no GPU ({machine.get('cpu', 'an unknown CPU')})"
+    name = machine.get("gpu") or f"no GPU ({machine.get('cpu', 'an unknown CPU')})"
+    return f"{name}, a dry run" if "dry" in machine else name
 
 
 def read_status(path: Path) -> dict[str, Any]:

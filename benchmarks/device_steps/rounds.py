@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -167,11 +166,11 @@ def kill_and_resume(name: str, rounds: int, context: Context) -> tuple[int, str]
     kills, out = 0, root.with_suffix(".json")
     for _ in range(1 if context.dry else KILLS):
         after = rng.randrange(1, max(2, rounds // 2))
-        process = subprocess.Popen([*command, "--digest", str(out)], start_new_session=True)
+        process = subprocess.Popen([*command, "--digest", str(out)])
         while process.poll() is None and _newest(root) < after * (kills + 1):
             time.sleep(0.005)
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             kills += 1
         process.wait()
         if out.exists():

@@ -55,7 +55,9 @@ class Context:
     @property
     def torch_device(self) -> torch.device:
         """Where to measure."""
-        return torch.device(self.device)
+        return (
+            torch.device("cuda", torch.cuda.current_device()) if self.gpu else torch.device("cpu")
+        )
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def run(context: Context) -> Rows:
             "epilogue": entry.epilogue,
             "config": " ".join(map(str, entry.config)),
             "ours_us": timed.microseconds,
-            "torch_us": timed.torch_microseconds,
+            "other_us": timed.other_microseconds,
             "ratio": entry.measured_ratio if entry.measured_ratio is not None else "",
             "timed": timed.how,
             "verified": int(entry.verified),

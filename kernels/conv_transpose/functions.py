@@ -11,6 +11,7 @@ from ..dispatch import Operator, TritonImplementation, register
 from ..private import looked_into
 from . import tiles, twin
 from .activations import activate, check_activation
+from .boxes import taken
 from .geometry import DEFAULT, KERNEL, Geometry, Pair, geometry
 from .layout import conversions
 
@@ -342,8 +343,8 @@ def why_torch_on(device: torch.device) -> str | None:
 
 
 def _note() -> str:
-    """What has happened to layouts in this process, for `explain`."""
-    return f"NCHW tensors converted to channels_last so far: {conversions()}"
+    """What has happened to layouts in this process, and how it launched, for `explain`."""
+    return f"NCHW tensors converted to channels_last so far: {conversions()}; {taken()}"
 
 
 _CONV_TRANSPOSE = register(

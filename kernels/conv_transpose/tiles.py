@@ -19,9 +19,10 @@ import torch
 from ..private import constant_while_tracing
 
 OPERATIONS = ("dgrad", "fprop", "wgrad")
-# What is computed with a product: nothing more, bias and activation, statistics of the result; and
-# these with the operand normalised and activated while it is loaded.
-EPILOGUES = ("plain", "activation", "statistics", "prologue", "prologue statistics")
+# What a product is timed with, and against what. "statistics": those of its result and the
+# normalisation after it, against torch's two operators. "folded": a prologue besides, forward and
+# in the gradient of the weights, against a pass for it and both products without.
+EPILOGUES = ("plain", "statistics", "folded")
 PRECISIONS = {
     (torch.bfloat16, "ieee"): "bf16",
     (torch.float16, "ieee"): "fp16",
@@ -46,6 +47,7 @@ class TileConfig(NamedTuple):
         warps: of a program.
         stages: of the software pipeline.
         nested: loop over taps around a loop over channels, rather than one loop over both.
+        tma: load boxes by TMA where the shape allows it, in one loop (`boxes.why_pointers`).
     """
 
     block_m: int
@@ -54,6 +56,7 @@ class TileConfig(NamedTuple):
     warps: int
     stages: int
     nested: bool = True
+    tma: bool = False
 
 
 class Measurement(NamedTuple):
@@ -65,8 +68,8 @@ class Measurement(NamedTuple):
         how: what was timed, in words.
         batch: images.
         side: of the small image, in pixels.
-        microseconds: of Triton's product with its epilogue, median.
-        torch_microseconds: of what PyTorch needs for the same, median.
+        microseconds: of Triton's side, see `EPILOGUES`, median.
+        other_microseconds: of the other side, median.
     """
 
     device: str
@@ -75,7 +78,7 @@ class Measurement(NamedTuple):
     batch: int
     side: int
     microseconds: float
-    torch_microseconds: float
+    other_microseconds: float
 
 
 class TuningEntry(NamedTuple):
@@ -92,8 +95,8 @@ class TuningEntry(NamedTuple):
             architecture.
         predicted_ratio: time of torch's operator over time of this one, as expected, or None.
         measured_ratio: the same as measured, or None.
-        epilogue: what is computed with the product, a name of `EPILOGUES`.
-        measurement: what the measured ratio is of, or None.
+        epilogue: what was timed, one of `EPILOGUES`.
+        measurement: on what and how, or None where nothing was measured.
     """
 
     op: str
@@ -107,6 +110,11 @@ class TuningEntry(NamedTuple):
     measured_ratio: float | None
     epilogue: str = "plain"
     measurement: Measurement | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is an entry for: no two of a table have the same."""
+        return (*self[:5], self.epilogue)
 
 
 def config(
@@ -127,11 +135,10 @@ def config(
         a: channels of the large image x.
         positions: N·h·w of the small image.
         architecture: compute capability, 90 for 9.0.
-        epilogue: a name of `EPILOGUES`; without entries of its own those of the plain product.
+        epilogue: one of `EPILOGUES`; where the table has none for it, that of "plain".
     """
-    rows = entries(op, precision, b, a, architecture, epilogue)
-    if not rows and epilogue != "plain":
-        rows = entries(op, precision, b, a, architecture)
+    product = (op, precision, b, a, architecture)
+    rows = entries(*product, epilogue) or entries(*product)
     if rows:
         # Nearer to a measured shape than any rule, also below the fewest positions.
         return (_last_within(rows, positions) or rows[0]).config
@@ -147,18 +154,42 @@ def why_torch(
     architecture: int,
     epilogue: str = "plain",
 ) -> str | None:
-    """Why torch's operator is to be preferred, or None where the table says that Triton wins.
+    """Why torch's operators are to be preferred, or None where the table says that Triton wins.
 
-    Args: as of `config`, but that only entries of this epilogue count.
+    Args: as of `config`.
     """
     entry = _last_within(entries(op, precision, b, a, architecture, epilogue), positions)
-    product = op if epilogue == "plain" else f"{op} with {epilogue}"
+    product = op if epilogue == "plain" else f"{op} with statistics"
     shape = f"{product} in {precision} for {b} and {a} channels on sm_{architecture}"
     if entry is None or not entry.verified or entry.measured_ratio is None:
         return f"no launch configuration of {shape} is verified (python -m kernels.tune)"
     if entry.measured_ratio < 1:
         return f"measured at {entry.measured_ratio:.2f} of torch's speed: {shape}"
     return None
+
+
+def folds(op: str, precision: str, b: int, a: int, positions: int, architecture: int) -> bool:
+    """Whether the table says that a product had better normalise its operand while loading it.
+
+    Only where that was measured: a prologue is computed again for every tap and tile, some 16 to
+    32 times an element, where a pass of its own does it once.
+
+    Args: as of `config`.
+    """
+    entry = _last_within(entries(op, precision, b, a, architecture, "folded"), positions)
+    ratio = None if entry is None or not entry.verified else entry.measured_ratio
+    return ratio is not None and ratio >= 1
+
+
+def won(architecture: int) -> str:
+    """In how many of its measured shapes each product was at least as fast as torch's operators."""
+    measured: dict[str, list[bool]] = {}
+    for row in table(architecture):
+        if row.verified and row.measured_ratio is not None:
+            name = row.op if row.epilogue == "plain" else f"{row.op} {row.epilogue}"
+            measured.setdefault(name, []).append(row.measured_ratio >= 1)
+    shares = [f"{name} {sum(found)} of {len(found)}" for name, found in sorted(measured.items())]
+    return ", ".join(shares) or "nothing measured"
 
 
 def _last_within(rows: tuple[TuningEntry, ...], positions: int) -> TuningEntry | None:
@@ -183,12 +214,9 @@ def entries(
 def _entries(
     op: str, precision: str, b: int, a: int, architecture: int, epilogue: str
 ) -> tuple[TuningEntry, ...]:
-    rows = (row for row in table(architecture) if row[:4] == (op, precision, b, a))
-    return tuple(sorted((row for row in rows if row.epilogue == epilogue), key=_positions))
-
-
-def _positions(entry: TuningEntry) -> int:
-    return entry.positions
+    product = (op, precision, b, a, epilogue)
+    rows = (row for row in table(architecture) if (*row[:4], row.epilogue) == product)
+    return tuple(sorted(rows, key=lambda row: row.positions))
 
 
 def forget_tables() -> None:
@@ -250,22 +278,29 @@ def read_table(path: Path) -> tuple[TuningEntry, ...]:
 
 
 def _entry(row: Mapping[str, Any]) -> TuningEntry:
-    measurement = row.get("measurement")
+    timed = row.get("measurement")
     return TuningEntry(
         **{
             **row,
             "config": TileConfig(**row["config"]),
-            "measurement": None if measurement is None else Measurement(**measurement),
+            "measurement": None if timed is None else Measurement(**timed),
         }
     )
 
 
-def rule(op: str, precision: str, b: int, a: int, positions: int, architecture: int) -> TileConfig:
+def rule(
+    op: str, precision: str, b: int, a: int, positions: int, architecture: int, tma: bool = True
+) -> TileConfig:
     """A configuration for a shape that no table has.
 
     Tiles as large as the accumulator allows without spilling (`python -m benchmarks.resources`),
-    and never wider than the product. Args: as of `config`.
+    and never wider than the product.
+
+    Args: as of `config`, and
+        tma: whether it may be one of boxes.
     """
+    if tma and architecture in WGMMA and precision in ("bf16", "fp16") and a % 64 == 0:
+        return _rule_of_boxes(op, b, a, positions)
     large = architecture in LARGE_SHARED_MEMORY
     if precision in ("fp32", "fp64"):  # without tensor cores operands are registers, too
         base = TileConfig(64, 64, 16, 4 if precision == "fp32" else 8, 2)
@@ -313,6 +348,21 @@ def rule(op: str, precision: str, b: int, a: int, positions: int, architecture: 
         stages = base.stages if inner == 16 * a else 2
         return TileConfig(64, block_n, block_k, 4, stages, nested=False)
     return TileConfig(block_m, block_n, block_k, 4, base.stages, nested=False)
+
+
+def _rule_of_boxes(op: str, b: int, a: int, positions: int) -> TileConfig:
+    """256 positions × 128 channels, which the tensor cores read least for; less for few tiles."""
+    block_a = 128 if a % 128 == 0 else 64
+    if op == "wgrad":
+        block_m = 256 if b >= 256 and block_a == 128 else _covering(b, 128)
+        warps = 8 if block_m * block_a > 128 * 64 else 4
+        return TileConfig(max(64, block_m), block_a, 64, warps, 3, tma=True)
+    block_n = block_a if op == "dgrad" else max(64, _covering(b, 128))
+    programs = (a // block_n) * 4 if op == "dgrad" else _cdiv(b, block_n)
+    if block_n == 128 and _cdiv(positions, 256) * programs >= _FEW_TILES:
+        return TileConfig(256, 128, 64, 8, 3, tma=True)
+    # One group of four warps: two such programs share a multiprocessor.
+    return TileConfig(128, 64, 64, 4, 3, tma=True)
 
 
 def lighter(config: TileConfig, precision: str) -> TileConfig:

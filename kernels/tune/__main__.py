@@ -4,12 +4,12 @@
                            [--out DIR] [--budget SECONDS]
 
 For each layer, batch and precision, each of the three products (transposed convolution,
-convolution, gradient of the weights) and what is computed beside it (bias and activation, or
-statistics), at most six configurations are measured: those that a small model of the machine has
-first and whose code does not spill, compiled in parallel beforehand. Each is first compared with
-PyTorch's result, then its CUDA graph is replayed in turn with that of cuDNN in channels_last
-(`benchmark=True`), the operands no longer in L2. The fastest goes into a table with its measured
-ratio; `impl="auto"` uses Triton where that is 1 or more.
+convolution, gradient of the weights), by itself and with what `tiles.EPILOGUES` names, at most six
+configurations are measured: those that a small model of the machine has first and whose code does
+not spill, compiled in parallel beforehand. Each is first compared with PyTorch's result, then its
+CUDA graph is replayed in turn with that of cuDNN in channels_last (`benchmark=True`), the operands
+no longer in L2. The fastest goes into a table with its measured ratio; `impl="auto"` uses Triton,
+and folds, where that is 1 or more. Folding is measured on request (`--epilogue folded`).
 
 The table is the user's own (`kernels.conv_transpose.tiles.user_path`), one below `--out`, or, with
 `--shipped`, the one in the package. Beside it is a journal of what was measured: the same command
@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", nargs="+", type=int, default=list(BATCHES))
     parser.add_argument("--layer", nargs="+", type=_layer, default=list(LAYERS))
     parser.add_argument(
-        "--epilogue", nargs="+", choices=tiles.EPILOGUES, help="by default what networks compute"
+        "--epilogue", nargs="+", choices=tiles.EPILOGUES, help="plain and statistics by default"
     )
     parser.add_argument("--quick", action="store_true", help="the rule's configuration alone")
     place = parser.add_mutually_exclusive_group()

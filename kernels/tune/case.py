@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..conv_transpose.activations import activate
 from ..conv_transpose.definitions import products as definitions
+from ..conv_transpose.definitions.normalisation import BatchNorm, ChannelMoments
 from ..conv_transpose.definitions.products import Prologue
-from ..conv_transpose.tiles import PACKED_CHANNELS, TileConfig
+from ..conv_transpose.tiles import TileConfig
 from .clock import Clock
 from .plan import DTYPES, Problem
 
@@ -28,13 +28,13 @@ _EPS = 1e-5
 class Times(NamedTuple):
     """Medians over rounds in which both sides took their turn."""
 
-    torch: float
+    other: float
     ours: float
     ratio: float  # the median of the rounds' ratios
 
 
 class Operands:
-    """What one problem's product is called with.
+    """What one problem's product is called with, and both sides of what is timed.
 
     Args:
         problem: which.
@@ -54,64 +54,73 @@ class Operands:
         def image(*shape: int) -> Tensor:
             return make(*shape).contiguous(memory_format=_CL)
 
-        y, x = (b, side, side), (a, 2 * side, 2 * side)
-        self.extras: dict[str, object] = {}
+        self.x, self.y = image(n, a, 2 * side, 2 * side), image(n, b, side, side)
         if op == "wgrad":
-            self.tensors = (image(n, *x), image(n, *y))
-            if "prologue" in epilogue:
-                prologues = [Prologue(coefficients(c), coefficients(c), "relu") for c in (a, b)]
-                self.extras = dict(zip(("x_prologue", "y_prologue"), prologues, strict=True))
-            return
-        inside, outside = (b, a) if op == "dgrad" else (a, b)
-        self.tensors = (image(n, *(y if op == "dgrad" else x)), image(b, a, 4, 4))
-        if "prologue" in epilogue:
-            prologue = Prologue(coefficients(inside), coefficients(inside), "relu")
-            self.extras["prologue"] = prologue
-        if "statistics" in epilogue:
+            self.tensors = (self.x, self.y)
+        else:
+            self.tensors = (self.y if op == "dgrad" else self.x, image(b, a, 4, 4))
+        self.extras: dict[str, object] = {}
+        self.prologue: Prologue | None = None
+        if epilogue != "plain":
             self.extras["statistics"] = True
-        if epilogue == "activation":
-            activation = "tanh" if op == "dgrad" and a <= PACKED_CHANNELS else "leaky_relu"
-            self.extras |= {"bias": make(outside), "activation": activation}
+        if epilogue == "folded":
+            inside = b if op == "dgrad" else a
+            self.prologue = Prologue(coefficients(inside), coefficients(inside), "relu")
+            self.extras["prologue"] = self.prologue
 
-    def launch(self, config: TileConfig) -> object:
-        """Our product, launched so."""
+    def launch(self, config: TileConfig) -> list[Tensor]:
+        """Our product, launched so; what it returns, folded with the gradient of its weights."""
+        found = _tensors(self._product(config=config, **self.extras))
+        if self.prologue is not None:
+            found.append(self._weight_grad(self.tensors[0], self.prologue))
+        return found
+
+    def ours(self, config: TileConfig) -> object:
+        """Our side of what is timed, see `tiles.EPILOGUES`."""
+        found = self.launch(config)
+        if self.problem.epilogue != "statistics":
+            return found
+        from ..conv_transpose.launch import normalisation
+
+        result, mean, m2 = found
+        norm = BatchNorm(None, None, None, None, True, None, None, _EPS)
+        values = result.numel() // result.shape[1]
+        numbers = normalisation.coefficients(ChannelMoments(mean, m2, values), norm)
+        return normalisation.apply(result, numbers.scale, numbers.shift, None)
+
+    def other(self) -> object:
+        """The other side: PyTorch's operators as a careful user calls them, in channels_last.
+
+        Of a folded product it is ours with a pass for the normalisation.
+        """
+        op, first, second = self.problem.op, *self.tensors
+        if self.prologue is not None:
+            from ..conv_transpose.launch import normalisation
+
+            operand = normalisation.apply(first, *self.prologue)
+            product = self._product(operand, second, statistics=True)
+            return product, self._weight_grad(operand, None)
+        if op == "wgrad":
+            return torch_wgrad(first, second)
+        convolve = F.conv_transpose2d if op == "dgrad" else F.conv2d
+        result = convolve(first, second, None, 2, 1)
+        if self.problem.epilogue == "statistics":
+            return F.batch_norm(result, None, None, None, None, True, eps=_EPS)
+        return result
+
+    def _product(self, *operands: Tensor, **options: object) -> object:
         from ..conv_transpose.launch import products
 
         product: Callable[..., object] = getattr(products, self.problem.op)
-        return product(*self.tensors, config=config, **self.extras)
+        return product(*(operands or self.tensors), **options)
 
-    def by_torch(self) -> object:
-        """What a careful user of PyTorch calls for the same, in channels_last."""
-        op, first, second = self.problem.op, *self.tensors
-        if op == "wgrad":
-            return torch_wgrad(
-                _normalised(first, self.extras.get("x_prologue")),
-                _normalised(second, self.extras.get("y_prologue")),
-            )
-        first = _normalised(first, self.extras.get("prologue"))
-        convolve = F.conv_transpose2d if op == "dgrad" else F.conv2d
-        bias, activation = self.extras.get("bias"), self.extras.get("activation")
-        assert bias is None or isinstance(bias, Tensor)
-        assert activation is None or isinstance(activation, str)
-        result = activate(convolve(first, second, bias, 2, 1), activation)
-        return (result, *_statistics(result)) if "statistics" in self.extras else result
+    def _weight_grad(self, operand: Tensor, prologue: Prologue | None) -> Tensor:
+        """Of an operand of the product, with the other image as the gradient of its result."""
+        from ..conv_transpose.launch import products
 
-
-def _normalised(x: Tensor, prologue: object) -> Tensor:
-    """The prologue as a pass of its own."""
-    if not isinstance(prologue, Prologue):
-        return x
-    scale, shift = (each.to(x.dtype)[:, None, None] for each in prologue[:2])
-    return torch.addcmul(shift, x, scale).relu_()
-
-
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and reciprocal deviation by channel as PyTorch's batch normalisation takes them."""
-    if x.is_cuda:
-        found: tuple[Tensor, Tensor] = torch.batch_norm_stats(x, _EPS)
-        return found
-    variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
-    return mean, torch.rsqrt(variance + _EPS)
+        if self.problem.op == "dgrad":
+            return products.wgrad(self.x, operand, y_prologue=prologue)
+        return products.wgrad(operand, self.y, x_prologue=prologue)
 
 
 def torch_wgrad(x: Tensor, y: Tensor) -> Tensor:
@@ -132,7 +141,7 @@ class Case:
         self.problem = problem
         self.device = device
         self._clock = clock
-        self._torchs: Callable[[], float] | None = None
+        self._other: Callable[[], float] | None = None
         generator = torch.Generator(device).manual_seed(0)
         dtype = DTYPES[problem.precision]
         self.operands = Operands(
@@ -141,17 +150,19 @@ class Case:
             lambda c: torch.rand(c, generator=generator, device=device) + 0.5,
         )
         definition: Callable[..., object] = getattr(definitions, problem.op)
-        extras = dict(self.operands.extras)
-        if isinstance(extras.get("bias"), Tensor):
-            extras["bias"] = extras["bias"].float()  # type: ignore[attr-defined]
         with fp32_precision("ieee"):
             wide = [operand.float() for operand in self.operands.tensors]
-            self.expected = _tensors(definition(*wide, **extras))
+            self.expected = _tensors(definition(*wide, **self.operands.extras))
+            prologue = self.operands.prologue
+            if prologue is not None:
+                x, y = self.operands.x.float(), self.operands.y.float()
+                side = "y_prologue" if problem.op == "dgrad" else "x_prologue"
+                self.expected.append(definitions.wgrad(x, y, **{side: prologue}))
 
     def defect(self, config: TileConfig) -> str | None:
         """Why a configuration is not to be used: wrong, not repeatable or not launchable."""
         try:
-            results = [_tensors(self.operands.launch(config)) for _ in range(2)]
+            results = [self.operands.launch(config) for _ in range(2)]
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
         except Exception as error:  # out of resources, or the compiler's
@@ -166,12 +177,12 @@ class Case:
         return None
 
     def times(self, config: TileConfig, rounds: int = _ROUNDS) -> Times:
-        """PyTorch's time and ours, in turn."""
+        """The other side's time and ours, in turn."""
         clock = self._clock = self._clock or Clock(self.device)
-        if self._torchs is None:
-            self._torchs = clock.timer(self.operands.by_torch)
-        ours = clock.timer(lambda: self.operands.launch(config))
-        pairs = [(self._torchs(), ours()) for _ in range(rounds)]
+        if self._other is None:
+            self._other = clock.timer(self.operands.other)
+        ours = clock.timer(lambda: self.operands.ours(config))
+        pairs = [(self._other(), ours()) for _ in range(rounds)]
         return Times(
             statistics.median(pair[0] for pair in pairs),
             statistics.median(pair[1] for pair in pairs),
@@ -185,7 +196,7 @@ def in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {said[0][:120]}"
 
 
-def _tensors(result: object) -> Sequence[Tensor]:
+def _tensors(result: object) -> list[Tensor]:
     found = result if isinstance(result, tuple) else (result,)
     return [each for each in found if isinstance(each, Tensor)]
 

@@ -26,7 +26,7 @@ from ..conv_transpose.tiles import TileConfig
 from .case import Operands, fp32_precision, in_a_line
 from .plan import DTYPES, Problem
 
-# Images that stand for any number: it is no constant of a kernel.
+# Images that stand for any number: it is no constant of a kernel, nor of a box of few images.
 _IMAGES = 16
 
 
@@ -46,12 +46,12 @@ class Code(NamedTuple):
     defect: str | None = None
 
 
-Key = tuple[str, str, int, int, str, TileConfig]
+Key = tuple[str, str, int, int, int, str, TileConfig]
 
 
 def key_of(problem: Problem, config: TileConfig) -> Key:
-    """What determines the code: all of a problem but its batch and size, and the configuration."""
-    return (*problem[:4], problem.epilogue, config)
+    """What determines the code: all of a problem but its batch, and the configuration."""
+    return (*problem[:5], problem.epilogue, config)
 
 
 @contextmanager
@@ -117,8 +117,8 @@ def _resource_usage(cubin: bytes) -> str:
 
 def compile_candidate(key: Key, architecture: int, device: str) -> Code:
     """Compile one candidate, on a GPU for it, or on the CPU through a driver that stands in."""
-    op, precision, b, a, epilogue, config = key
-    problem = Problem(op, precision, b, a, 4, _IMAGES, epilogue)
+    op, precision, b, a, side, epilogue, config = key
+    problem = Problem(op, precision, b, a, side, _IMAGES, epilogue)
     dtype = DTYPES[precision]
     operands = Operands(
         problem,
@@ -127,7 +127,7 @@ def compile_candidate(key: Key, architecture: int, device: str) -> Code:
     )
     try:
         with compiling() as kernels, fp32_precision("tf32" if precision == "tf32" else "ieee"):
-            operands.launch(config)
+            operands.ours(config)
         return compiled_code(kernels, architecture)
     except Exception as error:  # the compiler's, whatever it is
         return Code(0, 0, 0, in_a_line(error))

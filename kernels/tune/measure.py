@@ -159,7 +159,7 @@ def _best(
         problem.batch,
         problem.side,
         round(1e6 * times.ours, 3),
-        round(1e6 * times.torch, 3),
+        round(1e6 * times.other, 3),
     )
     return TuningEntry(
         *problem[:4],

@@ -59,24 +59,27 @@ class Problem(NamedTuple):
         """N·h·w of the small image."""
         return self.batch * self.side**2
 
-    @property
-    def heavy(self) -> bool:
-        """Whether the launch halves large tiles, see `tiles.lighter`."""
-        return self.epilogue not in ("plain", "activation")
+    def launched(self, config: TileConfig) -> TileConfig:
+        """A configuration as it is launched: by pointers lighter where there is more to hold."""
+        if self.epilogue == "plain" or config.tma:
+            return config
+        return tiles.lighter(config, self.precision)
 
     def config(self, architecture: int) -> TileConfig:
         """The configuration by rule."""
-        found = tiles.rule(self.op, self.precision, self.b, self.a, self.positions, architecture)
-        return tiles.lighter(found, self.precision) if self.heavy else found
+        shape = (self.op, self.precision, self.b, self.a, self.positions, architecture)
+        return self.launched(tiles.rule(*shape, tma=self.epilogue != "folded"))
 
 
 def epilogues(op: str, a: int) -> tuple[str, ...]:
-    """What a network computes with a product: blocks with and without normalisation."""
-    if op == "wgrad":
+    """What is measured of a product unless more is asked for.
+
+    Images, the x of few channels, are not normalised; and folding loses by the number of its
+    instructions, so that it is measured on request alone.
+    """
+    if op == "wgrad" or a <= tiles.PACKED_CHANNELS:
         return ("plain",)
-    if a <= tiles.PACKED_CHANNELS:  # images: the last layer's tanh, the first one's leaky ReLU
-        return ("plain", "activation")
-    return ("plain", "statistics") if op == "dgrad" else ("plain", "activation", "statistics")
+    return ("plain", "statistics")
 
 
 def problems(
@@ -91,8 +94,7 @@ def problems(
         layers: channels B and A and the small image's side.
         batches: numbers of images.
         precisions: keys of `DTYPES`.
-        only: these epilogues alone, whether a network computes them or not, where the product has
-            them; by default those of `epilogues`.
+        only: these epilogues alone, where the product has them; by default those of `epilogues`.
     """
     for precision, (b, a, side), batch in itertools.product(precisions, layers, batches):
         for op in tiles.OPERATIONS:
@@ -102,7 +104,7 @@ def problems(
 
 
 def _has(op: str, epilogue: str) -> bool:
-    return op != "wgrad" or epilogue in ("plain", "prologue")
+    return op != "wgrad" or epilogue == "plain"
 
 
 def candidates(
@@ -115,22 +117,29 @@ def candidates(
     base = problem.config(architecture)
     if quick:
         return [base]
-    found = [each for each in _neighbours(problem, base) if fits(problem, each, architecture)]
-    if problem.heavy:  # as they would be launched
-        found = [tiles.lighter(each, problem.precision) for each in found]
+    found = [problem.launched(each) for each in _neighbours(problem, base, architecture)]
     ranked = sorted(
-        dict.fromkeys(found), key=lambda each: (predicted(problem, each), -each.stages, each)
+        {each for each in found if fits(problem, each, architecture)},
+        key=lambda each: (predicted(problem, each), not each.tma, -each.stages, each),
     )
-    best_of_tile: dict[tuple[int, int], TileConfig] = {}
+
+    def tile(config: TileConfig) -> tuple[int, int, bool]:
+        return config.block_m, config.block_n, config.tma
+
+    best_of_tile: dict[tuple[int, int, bool], TileConfig] = {}
     for each in ranked:
-        best_of_tile.setdefault(each[:2], each)
+        best_of_tile.setdefault(tile(each), each)
     leading = list(best_of_tile.values())[: max(1, most // 2)]
-    variants = [each for each in ranked if each[:2] == leading[0][:2]] if leading else []
+    variants = [each for each in ranked if leading and tile(each) == tile(leading[0])]
     return list(dict.fromkeys([base, *leading, *variants, *ranked]))[:most]
 
 
-def _neighbours(problem: Problem, base: TileConfig) -> Iterator[TileConfig]:
-    """The rule's configuration with other tiles, steps, warps, stages and loops."""
+def _neighbours(problem: Problem, base: TileConfig, architecture: int) -> Iterator[TileConfig]:
+    """The rule's configuration with other tiles, steps, warps, stages and loops; and boxes."""
+    if base.tma:
+        yield from _on_boxes(problem)
+        shape = (problem.op, problem.precision, problem.b, problem.a, problem.positions)
+        base = tiles.rule(*shape, architecture, tma=False)
     blocks = {
         (base.block_m, base.block_n),
         (64, base.block_n),
@@ -149,13 +158,24 @@ def _neighbours(problem: Problem, base: TileConfig) -> Iterator[TileConfig]:
         yield TileConfig(block_m, block_n, block_k, warps, stages, nested)
 
 
+def _on_boxes(problem: Problem) -> Iterator[TileConfig]:
+    """Configurations of boxes: one or two groups of four warps, their registers as full as can be."""
+    channels = problem.b if problem.op == "fprop" else problem.a
+    for block_m, block_n, warps in ((256, 128, 8), (128, 128, 8), (128, 64, 4), (256, 64, 8)):
+        if channels % block_n == 0:
+            for stages in (3, 4):
+                yield TileConfig(block_m, block_n, 64, warps, stages, tma=True)
+
+
 def fits(problem: Problem, config: TileConfig, architecture: int) -> bool:
     """Whether a configuration can be expected to fit into registers and shared memory."""
     threads = 32 * config.warps
     accumulated = config.block_m * config.block_n // threads
     if accumulated > 128:
         return False
-    registers = accumulated * (2 if "statistics" in problem.epilogue else 1) + _OTHERS
+    # By pointers statistics need a second tile of registers; of boxes they are sums of rows.
+    twice = problem.epilogue != "plain" and not config.tma
+    registers = accumulated * (2 if twice else 1) + _OTHERS
     bytes_each = 2 if problem.precision in ("bf16", "fp16") else 4
     operands = (config.block_m + config.block_n) * config.block_k * bytes_each
     if architecture not in tiles.WGMMA or problem.precision == "fp32":
@@ -196,6 +216,6 @@ def predicted(problem: Problem, config: TileConfig) -> float:
     products = 2.0 * tile * a_wave * waves / _PRODUCTS[problem.precision]
     traffic = loaded * a_wave * waves / (taps if packed else 1) / _L2
     touched = bytes_each * (positions * (b + 4.0 * a) + 16.0 * a * b)
-    drained = taps if config.nested and steps > taps else 1
+    drained = taps if config.nested and not config.tma and steps > taps else 1
     hidden = 1 if config.stages > 1 else steps  # without a pipeline every step waits
     return max(products, traffic, touched / _MEMORY) + _DRAIN * waves * max(drained, hidden)

@@ -11,13 +11,6 @@ from pathlib import Path
 from ..conv_transpose.tiles import TuningEntry
 from .plan import BATCHES, DTYPES, LAYERS, problems
 
-Key = tuple[object, ...]
-
-
-def key_of(entry: TuningEntry) -> Key:
-    """What an entry is for: product, precision, channels, positions and epilogue."""
-    return (*entry[:5], entry.epilogue)
-
 
 def propose(architecture: int) -> list[TuningEntry]:
     """The rule's configurations of `LAYERS` as entries that are not verified."""
@@ -31,8 +24,8 @@ def propose(architecture: int) -> list[TuningEntry]:
 
 def merged(rows: Iterable[TuningEntry], measured: Iterable[TuningEntry]) -> list[TuningEntry]:
     """`rows`, those of `measured` in the place of what they are for."""
-    found = {key_of(row): row for row in rows}
-    found.update({key_of(row): row for row in measured})
+    found = {row.key: row for row in rows}
+    found.update({row.key: row for row in measured})
     return list(found.values())
 
 
@@ -40,7 +33,7 @@ def write_table(
     path: Path, architecture: int, device: str | None, rows: Sequence[TuningEntry]
 ) -> None:
     """Write a table whole or not at all, one entry a line, those of `rows` in a fixed order."""
-    lines = [json.dumps(_plain(row)) for row in sorted(rows, key=lambda row: (row[:5], row[9]))]
+    lines = [json.dumps(_plain(row)) for row in sorted(rows, key=lambda row: row.key)]
     head = {"architecture": f"sm_{architecture}", "measured_on": device}
     text = json.dumps(head)[:-1] + ', "entries": [\n' + ",\n".join(lines) + "\n]}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,11 +50,10 @@ def write_table(
 
 
 def _plain(row: TuningEntry) -> dict[str, object]:
-    """An entry as JSON has it, without what has its default."""
+    """An entry as JSON has it, without a measurement where there is none."""
     values: dict[str, object] = {**row._asdict(), "config": row.config._asdict()}
-    for name, default in TuningEntry._field_defaults.items():
-        if values[name] == default:
-            del values[name]
-    if row.measurement is not None:
+    if row.measurement is None:
+        del values["measurement"]
+    else:
         values["measurement"] = row.measurement._asdict()
     return values

@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -7,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.offline import SHARED_MEMORY, Case, Resources, compile_case
-from benchmarks.resources import cases, defects, jobs, packages
+from benchmarks.offline import SHARED_MEMORY, Case, Loop, Resources, compile_case, main_loop
+from benchmarks.resources import COMPARED, cases, defects, jobs, loop_columns, packages, worse
 
 pytest.importorskip("triton")
 
@@ -87,6 +88,57 @@ def test_nothing_is_compiled_under_the_interpreter(monkeypatch: pytest.MonkeyPat
 )
 def test_defects(resources: Resources, found: list[str]):
     assert defects(UNUSED, resources, 90) == found
+
+
+LISTING = """
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+.L_x_0:
+        /*0010*/                   IADD3 R2, R2, 0x1, RZ ;
+        /*0020*/              @P0 BRA `(.L_x_0) ;
+.L_x_1:
+        /*0030*/                   SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [UR4], R6 ;
+        /*0040*/                   HGMMA.64x128x16.F32.BF16 R88, gdesc[UR16].tnspA, R88 ;
+        /*0050*/                   HGMMA.64x128x16.F32.BF16 R24, R4, gdesc[UR20], R24, gsb0 ;
+        /*0060*/                   WARPGROUP.DEPBAR.LE gsb0, 0x1 ;
+        /*0070*/              @!P1 BRA `(.L_x_1) ;
+        /*0080*/               @P2 BRA `(.L_x_0) ;
+        /*0090*/                   EXIT ;
+"""
+
+
+def test_the_main_loop_is_the_shortest_with_products():
+    assert main_loop(LISTING) == Loop(instructions=5, products=2, from_registers=1, waits=2)
+    assert main_loop(LISTING.replace("HGMMA", "HMMA")) is None
+    assert main_loop("") is None
+
+
+ROW = {"kernel": "p", "architecture": "sm_90", "registers": 154, "spills": 0, "shared_bytes": 1,
+       "loop_per_hgmma": 24.5, "loop_hgmma": 4, "operand_a_in_registers": 0,
+       "waits_per_step": 2}  # fmt: skip
+
+
+def test_more_of_anything_is_worse():
+    held = {name: str(value) for name, value in ROW.items()}
+    held["triton"] = importlib.metadata.version("triton")
+    assert worse([ROW], [held]) == []
+    assert worse([{**ROW, "registers": 150}], [held]) == []
+    for column in COMPARED:
+        more = {**ROW, column: ROW[column] + 1}
+        assert worse([more], [held]) == [
+            f"p on sm_90: {column} {more[column]}, committed {held[column]}"
+        ]
+        assert worse([more], [{**held, "triton": "0.0"}]) == []  # another compiler
+        assert worse([more], [{**held, "architecture": "sm_80"}]) == []
+    without = {**ROW, **loop_columns(None)}
+    assert worse([without], [held]) == []
+    assert worse([ROW], [{**held, "waits_per_step": ""}]) == []
+
+
+def test_a_loop_as_columns():
+    assert loop_columns(Loop(98, 8, 0, 2)) == {
+        "loop_per_hgmma": 12.25, "loop_hgmma": 8, "operand_a_in_registers": 0, "waits_per_step": 2,
+    }  # fmt: skip
+    assert set(loop_columns(None).values()) == {None}
 
 
 def test_every_package_has_cases_of_different_names():

@@ -59,10 +59,10 @@ def test_an_entry_says_what_was_timed_and_on_what() -> None:
     path = tiles.user_path(90)
     tune.write_table(path, 90, "a GPU", [of_statistics, wins])
     assert tiles.read_table(path) == (wins, of_statistics)
-    assert [json.loads(line.rstrip(","))["measurement"] for line in lines(path)] == [
-        timed._asdict()
-    ] * 2
-    assert ["epilogue" in line for line in lines(path)] == [False, True]
+    found = [json.loads(line.rstrip(",")) for line in lines(path)]
+    assert [row["measurement"] for row in found] == [timed._asdict()] * 2
+    assert [row["epilogue"] for row in found] == ["plain", "statistics"]
+    assert wins.key != of_statistics.key
 
 
 def test_each_epilogue_is_asked_for_by_itself() -> None:
@@ -75,11 +75,8 @@ def test_each_epilogue_is_asked_for_by_itself() -> None:
     reason = tiles.why_torch(*call, "statistics")
     assert reason is not None
     assert reason.startswith("measured at 0.90 of torch's speed: dgrad with statistics in bf16")
-    reason = tiles.why_torch(*call, "activation")
-    assert reason is not None
-    assert reason.startswith("no launch configuration of dgrad with activation in bf16")
     # Without entries of its own a launch takes the plain product's.
-    assert tiles.config(*call) == tiles.config(*call, "activation") == ENTRY.config
+    assert tiles.config(*call) == tiles.config(*call, "folded") == ENTRY.config
     assert tiles.config(*call, "statistics") == config
 
 
@@ -129,7 +126,7 @@ def test_verified_and_faster_is_what_auto_asks_for() -> None:
         ('{"entries": [{"op": "dgrad"}]}', "is not a table"),
         ('{"entries": [{"config": {}, "measurement": 3}]}', "is not a table"),
         (None, "op='product', precision='bf16'; expected one of dgrad, fprop, wgrad"),
-        (None, "epilogue='softmax'; expected one of plain, activation, statistics"),
+        (None, "epilogue='softmax'; expected one of plain, statistics, folded"),
     ],
 )
 def test_what_is_no_table(text: str | None, message: str, tmp_path: Path) -> None:
@@ -238,7 +235,7 @@ COMPILATIONS = textwrap.dedent(
     from triton.backends.compiler import GPUTarget
     from triton.compiler import make_backend
     from triton.runtime.jit import create_function_from_signature
-    from kernels.conv_transpose.launch import products
+    from kernels.conv_transpose.launch import boxes, products
     from kernels.conv_transpose.tiles import TileConfig
 
     backend = make_backend(GPUTarget("cuda", 90, 32))
@@ -256,8 +253,9 @@ COMPILATIONS = textwrap.dedent(
             _, specialisation, options = self.bind(*args, debug=False, **kwargs)
             keys.setdefault(self.name, set()).add((str(specialisation), str(options)))
 
-    for name in [name for name in dir(products) if name.endswith("_kernel")]:
-        setattr(products, name, Bound(getattr(products, name)))
+    for module in (products, boxes):
+        for name in [name for name in dir(module) if name.endswith("_kernel")]:
+            setattr(module, name, Bound(getattr(module, name)))
     config = TileConfig(64, 64, 16, 4, 2)
     products._processors = lambda device: 132
 
@@ -270,6 +268,13 @@ COMPILATIONS = textwrap.dedent(
             products.dgrad(y, weight, statistics=True, config=config)
             products.fprop(x, weight, statistics=True, config=config)
             products.wgrad(x, y, config=config)
+    config = TileConfig(64, 64, 64, 4, 3, tma=True)
+    for n, h, w in [(1, 8, 8), (64, 8, 8), (3, 16, 8), (7, 32, 8)]:  # one box for all
+        y, x = (each.bfloat16() for each in (image(n, 32, h, w), image(n, 64, 2 * h, 2 * w)))
+        weight = image(32, 64, 4, 4).bfloat16()
+        products.dgrad(y, weight, statistics=True, config=config)
+        products.fprop(x, weight, statistics=True, config=config)
+        products.wgrad(x, y, config=config)
     print(json.dumps({name: len(found) for name, found in keys.items()}))
     """
 )
@@ -296,8 +301,11 @@ def test_one_compilation_serves_every_batch_height_and_width() -> None:
         "dgrad_packed_kernel": 1,
         "fprop_kernel": 2,  # 32 channels of x and 3
         "wgrad_kernel": 2,
-        "sum_splits_kernel": 1,
-        "combine_statistics_kernel": 2,  # of 32 channels and of 3
+        "sum_splits_kernel": 2,  # fp32 and bf16
+        "combine_statistics_kernel": 3,  # of 32, 64 and 3 channels
+        "dgrad_boxes_kernel": 1,
+        "fprop_boxes_kernel": 1,
+        "wgrad_boxes_kernel": 4,  # boxes of whole images or of parts; a sum as one or as several
     }
 
 

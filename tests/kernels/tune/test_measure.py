@@ -139,7 +139,7 @@ def test_the_command_on_a_cpu(tmp_path: Path) -> None:
         "-m", "kernels.tune", "--device", "cpu", "--layer", "16x16x2", "--batch", "1",
         "--precision", "fp32", "--quick", "--rounds", "1", "--out", str(tmp_path),
     ]  # fmt: skip
-    arguments += ["--epilogue", "plain", "activation", "prologue statistics", "prologue"]
+    arguments += ["--epilogue", *tiles.EPILOGUES]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def run_it(*more: str) -> subprocess.CompletedProcess[str]:
@@ -150,15 +150,15 @@ def test_the_command_on_a_cpu(tmp_path: Path) -> None:
 
     stopped = run_it("--budget", "0")
     assert stopped.returncode == 3, stopped.stderr
-    assert "10 left" in stopped.stdout
+    assert "7 left" in stopped.stdout
     done = run_it()
     assert done.returncode == 0, done.stderr
-    assert "10 of 10 measured, 0 without a right configuration, 0 left" in done.stdout
+    assert "7 of 7 measured, 0 without a right configuration, 0 left" in done.stdout
     rows = tiles.read_table(tmp_path / "sm_0.json")
-    assert sorted((row.op, row.epilogue) for row in rows) == sorted(
-        [(op, epilogue) for op in ("dgrad", "fprop") for epilogue in arguments[-4:]]
-        + [("wgrad", "plain"), ("wgrad", "prologue")]
-    )
+    assert sorted((row.op, row.epilogue) for row in rows) == [
+        *((op, epilogue) for op in ("dgrad", "fprop") for epilogue in sorted(tiles.EPILOGUES)),
+        ("wgrad", "plain"),
+    ]
     assert not any(row.verified for row in rows)
     assert {row.measurement.how for row in rows if row.measurement} == {"calls"}
     before = (tmp_path / "sm_0.jsonl").read_bytes()
@@ -170,15 +170,21 @@ def test_a_case_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     if torch.cuda.is_available():
         pytest.skip("interpreted")
-    problem = Problem("dgrad", "fp32", 16, 16, 2, 1, "activation")
+    problem = Problem("dgrad", "fp32", 16, 16, 2, 1, "folded")
     config = problem.config(90)
     with fp32_precision("ieee"):
         case = Case(problem, torch.device("cpu"))
         right = case.operands.launch(config)
+        assert len(right) == 4  # the product, its statistics, the gradient of the weights
         assert case.defect(config) is None
-        case.expected = [case.expected[0] * 1.001]
-        assert case.defect(config) == "wrong: relative error 1.0e-03 of at most 1e-05"
-        results = iter([right, right + 1e-7])
+        for place in (0, 3):
+            wrong = list(case.expected)
+            wrong[place] = wrong[place] * 1.001
+            with monkeypatch.context() as patch:
+                patch.setattr(case, "expected", wrong)
+                defect = case.defect(config)
+            assert defect == "wrong: relative error 1.0e-03 of at most 1e-05"
+        results = iter([right, [right[0] + 1e-7, *right[1:]]])
         monkeypatch.setattr(case.operands, "launch", lambda config: next(results))
         assert case.defect(config) == "results differ from launch to launch"
         results = iter([])
@@ -186,18 +192,26 @@ def test_a_case_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     assert in_a_line(ValueError("a\nb")) == "ValueError: a"
 
 
-@pytest.mark.parametrize("epilogue", ["plain", "activation", "statistics", "prologue statistics"])
-@pytest.mark.parametrize("op", ["dgrad", "fprop"])
+@pytest.mark.parametrize("epilogue", tiles.EPILOGUES)
+@pytest.mark.parametrize("op", ["dgrad", "fprop", "wgrad"])
 def test_both_sides_compute_the_same(op: str, epilogue: str) -> None:
-    case = Case(Problem(op, "fp32", 8, 12, 3, 2, epilogue), torch.device("cpu"))
-    found = case.operands.by_torch()
-    result = found[0] if isinstance(found, tuple) else found
-    torch.testing.assert_close(result, case.expected[0], rtol=1e-4, atol=1e-4)
-    if isinstance(found, tuple):
-        torch.testing.assert_close(found[1], case.expected[1], rtol=1e-4, atol=1e-4)
-        values = result.numel() // result.shape[1]
-        deviation = (case.expected[2] / values + 1e-5).rsqrt()
-        torch.testing.assert_close(found[2], deviation, rtol=1e-4, atol=1e-4)
+    pytest.importorskip("triton")
+    if torch.cuda.is_available():
+        pytest.skip("interpreted")
+    if op == "wgrad" and epilogue != "plain":
+        return
+    problem = Problem(op, "fp32", 16, 16, 2, 1, epilogue)
+    with fp32_precision("ieee"):
+        operands = Case(problem, torch.device("cpu")).operands
+        ours, other = operands.ours(problem.config(90)), operands.other()
+    if epilogue == "folded":  # a product with statistics and the gradient of the weights
+        assert isinstance(ours, list)
+        assert isinstance(other, tuple)
+        pairs = [*zip(ours[:3], other[0][:3], strict=True), (ours[3], other[1])]
+    else:
+        pairs = [(ours[0] if isinstance(ours, list) else ours, other)]
+    for one, another in pairs:
+        torch.testing.assert_close(one, another, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -205,7 +219,7 @@ def test_a_shortlist_is_compiled_without_a_gpu() -> None:
     pytest.importorskip("triton")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     arguments = ["--shortlist", "90", "--layer", "32x16x4", "--precision", "bf16", "--batch", "64"]
-    arguments += ["--epilogue", "activation", "--quick"]
+    arguments += ["--epilogue", "statistics", "--quick"]
     done = subprocess.run(
         [sys.executable, "-m", "kernels.tune", *arguments, "--processes", "1"],
         cwd=ROOT, env=environment, capture_output=True, text=True,
