@@ -159,7 +159,7 @@ def _neighbours(problem: Problem, base: TileConfig, architecture: int) -> Iterat
 
 
 def _on_boxes(problem: Problem) -> Iterator[TileConfig]:
-    """Configurations of boxes: one or two groups of four warps, their registers as full as can be."""
+    """Configurations of boxes: one or two groups of four warps, as full as their registers are."""
     channels = problem.b if problem.op == "fprop" else problem.a
     for block_m, block_n, warps in ((256, 128, 8), (128, 128, 8), (128, 64, 4), (256, 64, 8)):
         if channels % block_n == 0:
@@ -188,7 +188,7 @@ def predicted(problem: Problem, config: TileConfig) -> float:
     """Seconds that the model gives: the largest of products, traffic and memory, and drains.
 
     Every tile reads its operands from L2 once; a pipeline that is not in one loop drains at each
-    tap; a last wave of few programs takes as long as a full one.
+    tap; fewer programs than the machine has room for leave some of it idle.
     """
     b, a, positions = problem.b, problem.a, problem.positions
     packed = problem.op == "dgrad" and a <= tiles.PACKED_CHANNELS
@@ -208,7 +208,7 @@ def predicted(problem: Problem, config: TileConfig) -> float:
         splits = max(1, min(math.ceil(2 * _PROCESSORS / programs), steps // 8))
         programs, steps = programs * splits, math.ceil(steps / splits)
     together = max(1, 8 // config.warps)  # programs that share a multiprocessor
-    waves = math.ceil(programs / (_PROCESSORS * together))
+    waves = max(1.0, programs / (_PROCESSORS * together))
     bytes_each = 2 if problem.precision in ("bf16", "fp16") else 4
     tile = config.block_m * config.block_n * config.block_k
     loaded = (config.block_m + config.block_n) * config.block_k * bytes_each
