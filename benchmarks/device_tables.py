@@ -61,6 +61,7 @@ SIDES = (
     "ours fp32",
     "ours bf16",
     "ours bf16, one graph a round",
+    "ours bf16, torch.compile and a graph",
 )
 STEP_BATCHES = ("64", "128", "512")
 Found = Mapping[str, Sequence[Row]]

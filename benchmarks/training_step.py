@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -98,18 +98,11 @@ def textbook(
     return step
 
 
-def dcgan_config(
-    width: int, batch: int, precision: str, runtime: Mapping[str, object] | None = None
-) -> Config:
-    """The textbook's networks and game as our trainer has them.
-
-    Args:
-        width: of both networks.
-        batch: images a step.
-        precision: "fp32" or "bf16".
-        runtime: the section of that name, where it is not the default.
-    """
-    return parse(
+def ours(
+    images: np.ndarray, width: int, batch: int, device: torch.device, precision: str
+) -> Callable[[], None]:
+    """One step of our trainer on the same layers, as a function."""
+    config = parse(
         Config,
         {
             "model": {
@@ -120,17 +113,9 @@ def dcgan_config(
             },
             "objective": {"penalties": {"r1": 0.0}},
             "train": {"batch_size": batch, "precision": precision, "record_every": 50},
-            "runtime": dict(runtime or {}),
         },
         "benchmark",
     )
-
-
-def ours(
-    images: np.ndarray, width: int, batch: int, device: torch.device, precision: str
-) -> Callable[[], None]:
-    """One step of our trainer on the same layers, as a function."""
-    config = dcgan_config(width, batch, precision)
     trainer = Trainer(config, TrainingSet(images), device=device)
 
     def step() -> None:
