@@ -5,9 +5,10 @@
 For each layer, batch and precision, and each of the three products (transposed convolution,
 convolution, gradient of the weights), every candidate is first compared with PyTorch's result,
 with and without prologue and statistics, then timed against cuDNN in channels_last, the two in
-turn. The fastest goes into a table with its measured ratio; `impl="auto"` uses Triton where that
-is 1 or more. The table is the user's own (`kernels.conv_transpose.tiles.user_path`), or, with
-`--shipped`, the one in the package.
+turn: by itself, with statistics and the normalisation after it, and with the normalisation before
+it folded in (`tiles.EPILOGUES`). The fastest goes into a table with its measured ratio;
+`impl="auto"` uses Triton, and folds, where that is 1 or more. The table is the user's own
+(`kernels.conv_transpose.tiles.user_path`), or, with `--shipped`, the one in the package.
 
     python -m kernels.tune --propose 90
 
@@ -27,13 +28,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .conv_transpose import tiles
 from .conv_transpose.definitions import products as definitions
+from .conv_transpose.definitions.normalisation import BatchNorm, ChannelMoments
 from .conv_transpose.definitions.products import Prologue
 from .conv_transpose.tiles import TileConfig, TuningEntry
 
@@ -60,6 +62,7 @@ class Problem(NamedTuple):
     a: int
     side: int
     batch: int
+    epilogue: str = "plain"
 
     @property
     def positions(self) -> int:
@@ -110,12 +113,16 @@ def _on_boxes(problem: Problem) -> Iterator[TileConfig]:
 
 
 def problems(
-    layers: Sequence[tuple[int, int, int]], batches: Sequence[int], precisions: Sequence[str]
+    layers: Sequence[tuple[int, int, int]],
+    batches: Sequence[int],
+    precisions: Sequence[str],
+    epilogues: Sequence[str] = ("plain",),
 ) -> Iterator[Problem]:
-    """Every product of every layer, precision and batch."""
+    """Every product of every layer, precision and batch, with every epilogue that it has."""
     for precision, (b, a, side), batch in itertools.product(precisions, layers, batches):
-        for op in tiles.OPERATIONS:
-            yield Problem(op, precision, b, a, side, batch)
+        for op, epilogue in itertools.product(tiles.OPERATIONS, epilogues):
+            if op != "wgrad" or epilogue == "plain":
+                yield Problem(op, precision, b, a, side, batch, epilogue)
 
 
 def propose(architecture: int) -> list[TuningEntry]:
@@ -134,7 +141,7 @@ def write_table(
     """Write a table whole or not at all, one entry a line, those of `rows` in a fixed order."""
     lines = [
         json.dumps({**row._asdict(), "config": row.config._asdict()})
-        for row in sorted(rows, key=lambda row: row[:5])
+        for row in sorted(rows, key=lambda row: row.key)
     ]
     head = {"architecture": f"sm_{architecture}", "measured_on": device}
     text = json.dumps(head)[:-1] + ', "entries": [\n' + ",\n".join(lines) + "\n]}\n"
@@ -155,10 +162,12 @@ class Case:
     """Operands of one problem on the GPU, the reference, and both sides as functions."""
 
     def __init__(self, problem: Problem, device: torch.device) -> None:
-        from .conv_transpose.launch import products
+        from .conv_transpose.launch import normalisation, products
 
         self.problem = problem
-        self.product: Callable[..., object] = getattr(products, problem.op)
+        self.normalisation = normalisation
+        self.wgrad = products.wgrad
+        self.product: Callable[..., Any] = getattr(products, problem.op)
         self.definition: Callable[..., object] = getattr(definitions, problem.op)
         generator = torch.Generator(device).manual_seed(0)
 
@@ -166,9 +175,10 @@ class Case:
             values = torch.randn(shape, generator=generator, device=device)
             return values.to(DTYPES[problem.precision]).contiguous(memory_format=_CL)
 
-        _, _, b, a, side, n = problem
+        _, _, b, a, side, n, _ = problem
         y, x = rand(n, b, side, side), rand(n, a, 2 * side, 2 * side)
         weight = rand(b, a, 4, 4)
+        self.images = (x, y)
         self.operands = {"dgrad": (y, weight), "fprop": (x, weight), "wgrad": (x, y)}[problem.op]
         by_channel = {c: torch.rand(2, c, generator=generator, device=device) + 0.5 for c in (a, b)}
         prologues = {c: Prologue(rows[0], rows[1], "relu") for c, rows in by_channel.items()}
@@ -184,7 +194,7 @@ class Case:
             wanted = [{}, self.extras] + [{"statistics": True}] * (problem.op != "wgrad")
             self.checks = [(each, _tensors(self.definition(*wide, **each))) for each in wanted]
 
-    def torch_operator(self) -> object:
+    def torch_operator(self) -> Tensor:
         """PyTorch's own, as a user would call it."""
         first, second = self.operands
         if self.problem.op == "dgrad":
@@ -213,12 +223,46 @@ class Case:
                     return f"wrong: relative error {distance:.1e} of at most {tolerance:.0e}"
         return None
 
+    def sides(self, config: TileConfig) -> tuple[Callable[[], object], Callable[[], object]]:
+        """What is timed, see `tiles.EPILOGUES`: the other side, and ours."""
+        if self.problem.epilogue == "statistics":
+            return (
+                lambda: torch.nn.functional.batch_norm(self.torch_operator(), None, None, None,
+                                                       None, True),
+                lambda: self.normalised(config),
+            )  # fmt: skip
+        if self.problem.epilogue == "folded":
+            return lambda: self.unfolded(), lambda: self.folded(config)
+        return self.torch_operator, lambda: self.product(*self.operands, config=config)
+
+    def normalised(self, config: TileConfig) -> Tensor:
+        """Our product with its statistics, and the pass that normalises by them."""
+        y, mean, m2, count = self.product(*self.operands, statistics=True, config=config)
+        norm = BatchNorm(None, None, None, None, True, None, None, 1e-5)
+        numbers = self.normalisation.coefficients(ChannelMoments(mean, m2, count), norm)
+        return self.normalisation.apply(y, numbers.scale, numbers.shift, None)
+
+    def folded(self, config: TileConfig) -> object:
+        """Our product and the gradient of its weights, the operand normalised while loaded."""
+        self.product(*self.operands, config=config, **self.extras)
+        return self.weight_grad(self.operands[0], self.extras["prologue"])
+
+    def unfolded(self) -> object:
+        """The same with a pass for the normalisation."""
+        prologue: Any = self.extras["prologue"]
+        operand = self.normalisation.apply(self.operands[0], *prologue)
+        self.product(operand, self.operands[1], statistics=True)
+        return self.weight_grad(operand, None)
+
+    def weight_grad(self, operand: Tensor, prologue: Any) -> Tensor:
+        """Of an operand of the product, with the other image as the gradient of its result."""
+        if self.problem.op == "dgrad":
+            return self.wgrad(self.images[0], operand, y_prologue=prologue)
+        return self.wgrad(operand, self.images[1], x_prologue=prologue)
+
     def seconds(self, config: TileConfig) -> tuple[float, float]:
-        """Medians of torch's time and of ours, in turn."""
-        sides: list[Callable[[], object]] = [
-            self.torch_operator,
-            lambda: self.product(*self.operands, config=config),
-        ]
+        """Medians of the other side's time and of ours, in turn."""
+        sides = self.sides(config)
         times: list[list[float]] = [[], []]
         for _ in range(_ROUNDS):
             for run, found in zip(sides, times, strict=True):
@@ -286,7 +330,7 @@ def measure(
         return None
     ours, torchs, config = best
     ratio = round(torchs / ours, 3)
-    return TuningEntry(*problem[:4], problem.positions, config, True, None, ratio)
+    return TuningEntry(*problem[:4], problem.positions, config, True, None, ratio, problem.epilogue)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -309,9 +353,10 @@ def main(arguments: list[str] | None = None) -> int:
     architecture = tiles.architecture_of(device)
     path = (tiles.shipped_path if options.shipped else tiles.user_path)(architecture)
     torch.backends.cudnn.benchmark = True
-    wanted = list(problems(options.layer, sorted(options.batch), options.precision))
+    layers, batches = options.layer, sorted(options.batch)
+    wanted = list(problems(layers, batches, options.precision, tiles.EPILOGUES))
     found: dict[tuple[object, ...], TuningEntry] = {
-        row[:5]: row for row in tiles.table(architecture)
+        row.key: row for row in tiles.table(architecture)
     }
     measured: list[TuningEntry] = []
     for number, problem in enumerate(wanted, 1):
@@ -322,7 +367,7 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         print(f"    {entry.measured_ratio:.2f}× torch with {tuple(entry.config)}")
         measured.append(entry)
-        found[entry[:5]] = entry
+        found[entry.key] = entry
         # After each: an interrupted run keeps what it has measured.
         name = torch.cuda.get_device_name(device)
         write_table(path, architecture, name, list(found.values()))
@@ -332,7 +377,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     print(f"\n{len(measured)} of {len(wanted)} verified, {faster} at least as fast as torch's")
     for op in tiles.OPERATIONS:
-        ratios = [row.measured_ratio for row in measured if row.op == op and row.measured_ratio]
+        of_op = [row for row in measured if (row.op, row.epilogue) == (op, "plain")]
+        ratios = [row.measured_ratio for row in of_op if row.measured_ratio]
         if ratios:
             print(f"  {op:<12} {min(ratios):.2f}× … {max(ratios):.2f}×")
     print(f"written to {path}")

@@ -18,6 +18,10 @@ import torch
 from ..private import constant_while_tracing
 
 OPERATIONS = ("dgrad", "fprop", "wgrad")
+# What a product is timed with, and against what. "statistics": those of its result and the
+# normalisation after it, against torch's two operators. "folded": a prologue besides, forward and
+# in the gradient of the weights, against a pass for it and both products without.
+EPILOGUES = ("plain", "statistics", "folded")
 PRECISIONS = {
     (torch.bfloat16, "ieee"): "bf16",
     (torch.float16, "ieee"): "fp16",
@@ -68,6 +72,7 @@ class TuningEntry(NamedTuple):
             architecture.
         predicted_ratio: time of torch's operator over time of this one, as expected, or None.
         measured_ratio: the same as measured, or None.
+        epilogue: what was timed, one of `EPILOGUES`.
     """
 
     op: str
@@ -79,10 +84,22 @@ class TuningEntry(NamedTuple):
     verified: bool
     predicted_ratio: float | None
     measured_ratio: float | None
+    epilogue: str = "plain"
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is an entry for: no two of a table have the same."""
+        return (*self[:5], self.epilogue)
 
 
 def config(
-    op: str, precision: str, b: int, a: int, positions: int, architecture: int
+    op: str,
+    precision: str,
+    b: int,
+    a: int,
+    positions: int,
+    architecture: int,
+    epilogue: str = "plain",
 ) -> TileConfig:
     """The configuration to launch a product with.
 
@@ -93,8 +110,10 @@ def config(
         a: channels of the large image x.
         positions: N·h·w of the small image.
         architecture: compute capability, 90 for 9.0.
+        epilogue: one of `EPILOGUES`; where the table has none for it, that of "plain".
     """
-    rows = entries(op, precision, b, a, architecture)
+    product = (op, precision, b, a, architecture)
+    rows = entries(*product, epilogue) or entries(*product)
     if rows:
         # Nearer to a measured shape than any rule, also below the fewest positions.
         return (_last_within(rows, positions) or rows[0]).config
@@ -102,19 +121,50 @@ def config(
 
 
 def why_torch(
-    op: str, precision: str, b: int, a: int, positions: int, architecture: int
+    op: str,
+    precision: str,
+    b: int,
+    a: int,
+    positions: int,
+    architecture: int,
+    epilogue: str = "plain",
 ) -> str | None:
-    """Why torch's operator is to be preferred, or None where the table says that Triton wins.
+    """Why torch's operators are to be preferred, or None where the table says that Triton wins.
 
     Args: as of `config`.
     """
-    entry = _last_within(entries(op, precision, b, a, architecture), positions)
-    shape = f"{op} in {precision} for {b} and {a} channels on sm_{architecture}"
+    entry = _last_within(entries(op, precision, b, a, architecture, epilogue), positions)
+    product = op if epilogue == "plain" else f"{op} with statistics"
+    shape = f"{product} in {precision} for {b} and {a} channels on sm_{architecture}"
     if entry is None or not entry.verified or entry.measured_ratio is None:
         return f"no launch configuration of {shape} is verified (python -m kernels.tune)"
     if entry.measured_ratio < 1:
         return f"measured at {entry.measured_ratio:.2f} of torch's speed: {shape}"
     return None
+
+
+def folds(op: str, precision: str, b: int, a: int, positions: int, architecture: int) -> bool:
+    """Whether the table says that a product had better normalise its operand while loading it.
+
+    Only where that was measured: a prologue is computed again for every tap and tile, some 16 to
+    32 times an element, where a pass of its own does it once.
+
+    Args: as of `config`.
+    """
+    entry = _last_within(entries(op, precision, b, a, architecture, "folded"), positions)
+    ratio = None if entry is None or not entry.verified else entry.measured_ratio
+    return ratio is not None and ratio >= 1
+
+
+def won(architecture: int) -> str:
+    """In how many of its measured shapes each product was at least as fast as torch's operators."""
+    measured: dict[str, list[bool]] = {}
+    for row in table(architecture):
+        if row.verified and row.measured_ratio is not None:
+            name = row.op if row.epilogue == "plain" else f"{row.op} {row.epilogue}"
+            measured.setdefault(name, []).append(row.measured_ratio >= 1)
+    shares = [f"{name} {sum(found)} of {len(found)}" for name, found in sorted(measured.items())]
+    return ", ".join(shares) or "nothing measured"
 
 
 def _last_within(rows: tuple[TuningEntry, ...], positions: int) -> TuningEntry | None:
@@ -128,14 +178,19 @@ def _last_within(rows: tuple[TuningEntry, ...], positions: int) -> TuningEntry |
 
 # Dynamo would trace the reading of a file, through functools.cache too.
 @constant_while_tracing
-def entries(op: str, precision: str, b: int, a: int, architecture: int) -> tuple[TuningEntry, ...]:
+def entries(
+    op: str, precision: str, b: int, a: int, architecture: int, epilogue: str = "plain"
+) -> tuple[TuningEntry, ...]:
     """The table's entries for one product of one precision and channels, by positions."""
-    return _entries(op, precision, b, a, architecture)
+    return _entries(op, precision, b, a, architecture, epilogue)
 
 
 @functools.cache
-def _entries(op: str, precision: str, b: int, a: int, architecture: int) -> tuple[TuningEntry, ...]:
-    rows = (row for row in table(architecture) if row[:4] == (op, precision, b, a))
+def _entries(
+    op: str, precision: str, b: int, a: int, architecture: int, epilogue: str
+) -> tuple[TuningEntry, ...]:
+    product = (op, precision, b, a, epilogue)
+    rows = (row for row in table(architecture) if (*row[:4], row.epilogue) == product)
     return tuple(sorted(rows, key=lambda row: row.positions))
 
 
@@ -189,6 +244,10 @@ def read_table(path: Path) -> tuple[TuningEntry, ...]:
             raise ValueError(
                 f"{path}: op={entry.op!r}, precision={entry.precision!r}; expected one of "
                 f"{', '.join(OPERATIONS)} and one of {', '.join(PRECISIONS.values())}"
+            )
+        if entry.epilogue not in EPILOGUES:
+            raise ValueError(
+                f"{path}: epilogue={entry.epilogue!r}; expected one of {', '.join(EPILOGUES)}"
             )
     return found
 
