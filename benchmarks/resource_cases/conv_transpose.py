@@ -88,7 +88,7 @@ def recorded(
     a: int,
     config: tiles.TileConfig,
     *,
-    epilogue: str,
+    epilogue: str = "plain",
 ) -> Iterator[Case]:
     """The launches of one product, as cases.
 
@@ -102,7 +102,7 @@ def recorded(
     """
     dtype = _DTYPES[precision]
     activation, statistics, with_prologue = EPILOGUES[epilogue]
-    side = _SIDES[b, a] if config.tma else 2
+    side = _SIDES.get((b, a), 8) if config.tma else 2
     y, x = _image(1, b, side, side, dtype), _image(1, a, 2 * side, 2 * side, dtype)
     weight = _image(b, a, 4, 4, dtype)
     bias = {c: torch.empty(c, dtype=dtype) for c in (a, b)}

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, ClassVar, overload
 
@@ -318,6 +319,12 @@ def _load() -> Callable[..., Tensor]:
     return run
 
 
+def _load_automatic() -> Callable[..., Tensor]:
+    from .autograd.layers import run_layers as run
+
+    return partial(run, automatic=True)
+
+
 def _why_unsupported(x: Tensor, layers: Sequence[Layer]) -> str | None:
     """Why Triton cannot compute these layers of x, or None."""
     weights = [layer.weight for layer in layers if layer.weight is not None]
@@ -336,7 +343,9 @@ def _why_torch(x: Tensor, layers: Sequence[Layer]) -> str | None:
         if not layer.transposed:
             height, width = height // 2, width // 2
         op, (b, a) = ("dgrad" if layer.transposed else "fprop"), layer.weight.shape[:2]
-        reason = why_torch(op, x, b, a, n * height * width)
+        normalised = layer.norm is not None and layer.norm.training
+        epilogue = "statistics" if normalised else "plain"
+        reason = why_torch(op, x, b, a, n * height * width, epilogue)
         if reason is not None:
             return reason
         if layer.transposed:
@@ -351,6 +360,7 @@ TRITON = TritonImplementation(
     why_torch=_why_torch,
     why_torch_on=why_torch_on,
     note=called,
+    load_automatic=_load_automatic,
 )
 CONV_TRANSPOSE_BLOCK = register(Operator("conv_transpose_block", run_layers, TRITON))
 CONV_BLOCK = register(Operator("conv_block", run_layers, TRITON))

@@ -1,3 +1,4 @@
+import csv
 import importlib.metadata
 import json
 import os
@@ -139,6 +140,55 @@ def test_a_loop_as_columns():
         "loop_per_hgmma": 12.25, "loop_hgmma": 8, "operand_a_in_registers": 0, "waits_per_step": 2,
     }  # fmt: skip
     assert set(loop_columns(None).values()) == {None}
+
+
+def committed() -> list[dict[str, str]]:
+    with (ROOT / "benchmarks/results/resources.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_products_on_boxes_issue_no_more_than_they_may():
+    """Of 64 along the sum, a warp group: 4 × m64n256k16 for dgrad, 8 × m64n128k16 for wgrad."""
+    rows = [row for row in committed() if " in boxes of " in row["kernel"]]
+    assert {row["architecture"] for row in rows} == {"sm_90", "sm_100"}
+    for row in rows:
+        assert row["spills"] == "0", row
+        if row["architecture"] == "sm_90":
+            assert row["operand_a_in_registers"] == "0", row
+            assert int(row["waits_per_step"]) <= 2, row  # for the loads, and for the last product
+            steps = float(row["loop_per_hgmma"]) * float(row["loop_hgmma"])
+            assert steps <= (98 if "fprop" not in row["kernel"] else 102), row
+
+
+# Products on boxes, and one by pointers: as committed, or better.
+WATCHED = textwrap.dedent(
+    """
+    import csv
+    from benchmarks.report import RESULTS
+    from benchmarks.resources import cases, measure, worse
+
+    wanted = (
+        "dgrad bf16 512<>256 128x64 in boxes of 16x4x4 w8 s3 statistics",
+        "fprop bf16 256<>128 128x64 in boxes of 4x8x8 w8 s3 plain",
+        "wgrad bf16 512<>256 256x128 in boxes of 4x4x4 w8 s3 plain",
+        "dgrad bf16 512<>256 128x128x64 w8 s3 statistics",
+    )
+    names = [case.name for case in cases("conv_transpose")]
+    rows = [measure(("conv_transpose", names.index(name), 90)) for name in wanted]
+    with (RESULTS / "resources.csv").open(newline="") as file:
+        for regression in worse(rows, csv.DictReader(file)):
+            print(regression)
+    """
+)
+
+
+def test_main_loops_are_no_worse_than_committed(tmp_path: Path):
+    """All kernels: `python -m benchmarks.resources --check`."""
+    script = tmp_path / "watched.py"
+    script.write_text(WATCHED)
+    done = run(script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
 
 
 def test_every_package_has_cases_of_different_names():

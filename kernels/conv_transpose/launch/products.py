@@ -90,7 +90,7 @@ def dgrad(
     rows, columns = (height + 1) // 2, (width + 1) // 2
     positions = n * rows * columns
     packed = a <= tiles.PACKED_CHANNELS
-    chosen = _config(_Call("dgrad", x, y, weight, prologue is not None), config)
+    chosen = _config(_Call("dgrad", x, y, weight, prologue is not None, statistics), config)
     if chosen.tma:
         cut = boxes.cut(chosen.block_m, n, h, w)
         parts = Parts(x, a, 4 * cut.tiles) if statistics else None
@@ -147,7 +147,7 @@ def fprop(
     h, w = height // 2, width // 2
     y = empty_channels_last(x, n, b, h, w)
     positions = n * h * w
-    chosen = _config(_Call("fprop", x, y, weight, prologue is not None), config)
+    chosen = _config(_Call("fprop", x, y, weight, prologue is not None, statistics), config)
     if chosen.tma:
         cut = boxes.cut(chosen.block_m, n, h, w)
         parts = Parts(y, b, cut.tiles) if statistics else None
@@ -270,6 +270,7 @@ class _Call(NamedTuple):
     y: Tensor  # [N, B, h, w], likewise
     weight: Tensor | None  # operand
     normalised: bool  # whether an operand has a prologue
+    statistics: bool = False
 
 
 def _config(call: _Call, config: tiles.TileConfig | None) -> tiles.TileConfig:
@@ -279,8 +280,9 @@ def _config(call: _Call, config: tiles.TileConfig | None) -> tiles.TileConfig:
     name, _ = tiles.precision_of(call.y.dtype, call.y.device.type)
     shape = (call.op, name, b, a, n * h * w, tiles.architecture_of(call.y.device))
     if config is None:
-        config = tiles.config(*shape)
-    reason = boxes.why_pointers(call.op, config, *call[1:])
+        epilogue = "folded" if call.normalised else "statistics" if call.statistics else "plain"
+        config = tiles.config(*shape, epilogue)
+    reason = boxes.why_pointers(call.op, config, *call[1:5])
     boxes.note_taken(reason)
     return config if reason is None or not config.tma else tiles.rule(*shape, tma=False)
 

@@ -114,6 +114,35 @@ def test_verified_and_faster_is_what_auto_asks_for() -> None:
         assert found is None if reason is None else reason in found
 
 
+def test_an_epilogue_has_entries_of_its_own() -> None:
+    wins = ENTRY._replace(verified=True, measured_ratio=1.5)
+    loses = wins._replace(
+        measured_ratio=0.5, epilogue="statistics", config=wins.config._replace(stages=3)
+    )
+    tune.write_table(tiles.user_path(90), 90, "a GPU", [wins, loses])
+    call = ("dgrad", "bf16", 8, 4, 150, 90)
+    assert tiles.why_torch(*call) is None
+    assert "0.50 of torch's speed: dgrad with statistics" in tiles.why_torch(*call, "statistics")
+    assert tiles.config(*call, "statistics") == loses.config
+    assert tiles.config(*call, "folded") == wins.config  # for want of one of its own
+    assert tiles.won(90) == "dgrad 1 of 1, dgrad statistics 0 of 1"
+    assert tiles.won(75) == "nothing measured"
+
+
+def test_a_normalisation_is_folded_only_where_that_was_measured_to_win() -> None:
+    call = ("dgrad", "bf16", 8, 4, 150, 90)
+    for row, expected in (
+        (ENTRY._replace(verified=True, measured_ratio=2.0), False),  # of another epilogue
+        (ENTRY._replace(epilogue="folded"), False),
+        (ENTRY._replace(epilogue="folded", verified=True, measured_ratio=0.99), False),
+        (ENTRY._replace(epilogue="folded", verified=True, measured_ratio=1.0), True),
+    ):
+        tune.write_table(tiles.user_path(90), 90, "a GPU", [row])
+        tiles.forget_tables()
+        assert tiles.folds(*call) == expected
+    assert not tiles.folds("dgrad", "bf16", 8, 4, 99, 90)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -126,14 +155,15 @@ def test_verified_and_faster_is_what_auto_asks_for() -> None:
         ('{"entries": [{"op": "dgrad"}]}', "is not a table"),
         ('{"entries": [{"config": {}, "measurement": 3}]}', "is not a table"),
         (None, "op='product', precision='bf16'; expected one of dgrad, fprop, wgrad"),
-        (None, "epilogue='softmax'; expected one of plain, statistics, folded"),
+        ("", "epilogue='tanh'; expected one of plain, statistics, folded"),
     ],
 )
 def test_what_is_no_table(text: str | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "sm_90.json"
-    if text is None:
-        bad = {"epilogue": "softmax"} if "softmax" in message else {"op": "product"}
-        tune.write_table(path, 90, None, [ENTRY._replace(**bad)])
+    if text == "":
+        tune.write_table(path, 90, None, [ENTRY._replace(epilogue="tanh")])
+    elif text is None:
+        tune.write_table(path, 90, None, [ENTRY._replace(op="product")])
     else:
         path.write_text(text)
     with pytest.raises(ValueError, match=message) as error:
