@@ -32,12 +32,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.offline import ARCHITECTURES, SHARED_MEMORY
+from kernels.tune import dry
 
-# Of CUDA: the most programs of a grid in each direction, and what cuTensorMapEncodeTiled takes.
-_GRID = (2**31 - 1, 2**16 - 1, 2**16 - 1)
+# What cuTensorMapEncodeTiled takes.
 _LARGEST_BOX, _ALIGNMENT, _LARGEST_STRIDE = 256, 16, 2**40
 _SWIZZLE_BYTES = (16, 32, 64, 128)  # by Triton's number for it; without one, rows are not bound
-_PROCESSORS = 132
 
 
 class Launch(NamedTuple):
@@ -49,8 +48,8 @@ class Launch(NamedTuple):
     shared: int
 
 
-class DryDriver:
-    """What Triton asks of its driver, for one architecture.
+class DryDriver(dry.DryDriver):
+    """The driver that launches nothing, and what it was asked for.
 
     Attributes:
         launches: all of them, in order.
@@ -58,55 +57,22 @@ class DryDriver:
     """
 
     def __init__(self, architecture: int) -> None:
-        self.architecture = architecture
+        super().__init__(architecture, SHARED_MEMORY[architecture])
         self.launches: list[Launch] = []
         self.compiled: list[str] = []
-        self.utils = self  # Triton asks half of its questions there
-        self.launcher_cls = self._launcher
 
-    def _launcher(self, source: Any, metadata: Any) -> Callable[..., None]:
+    def launched(self, metadata: Any, grid: tuple[int, int, int], rest: tuple[Any, ...]) -> None:
+        """Keep a launch, and check its views."""
         views = getattr(metadata, "tensordesc_meta", None) or []
-
-        def launch(x: int, y: int, z: int, *rest: Any) -> None:
-            for size, most in zip((x, y, z), _GRID, strict=True):
-                if not 0 < size <= most:
-                    raise ValueError(f"{metadata.name}: a grid of {x}×{y}×{z}")
-            given = [each for each in rest if hasattr(each, "block_shape")]
-            for view, described in zip(given, views, strict=True):
-                check_view(view, described)
-            self.launches.append(
-                Launch(metadata.name, (x, y, z), metadata.num_warps, metadata.shared)
-            )
-
-        return launch
+        given = [each for each in rest if hasattr(each, "block_shape")]
+        for view, described in zip(given, views, strict=True):
+            check_view(view, described)
+        self.launches.append(Launch(metadata.name, grid, metadata.num_warps, metadata.shared))
 
     def load_binary(self, name: str, *_: object) -> tuple[int, int, int, int, int]:
         """In place of loading machine code: as if it needed nothing."""
         self.compiled.append(name)
-        return 1, 1, 0, 0, 1024  # module, function, registers, spills, threads at most
-
-    def get_device_properties(self, device: int) -> dict[str, int]:
-        """What a program may have at most."""
-        shared = SHARED_MEMORY[self.architecture]
-        return {"max_shared_mem": shared, "multiprocessor_count": _PROCESSORS, "warpSize": 32}
-
-    def get_current_target(self) -> Any:
-        """What to compile for."""
-        from triton.backends.compiler import GPUTarget
-
-        return GPUTarget("cuda", self.architecture, 32)
-
-    def get_current_device(self) -> int:
-        """The device's number: one of its own, since Triton keeps kernels by it."""
-        return self.architecture
-
-    def get_current_stream(self, device: int | None = None) -> int:
-        """The default stream."""
-        return 0
-
-    def get_active_torch_device(self) -> torch.device:
-        """Where the tensors are."""
-        return torch.device("cpu")
+        return super().load_binary(name)
 
 
 def check_view(view: Any, described: dict[str, Any]) -> None:
@@ -142,24 +108,20 @@ def installed(architecture: int) -> Iterator[DryDriver]:
     Raises:
         RuntimeError: Triton's interpreter is on, under which nothing is compiled.
     """
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        raise RuntimeError("TRITON_INTERPRET is 1: unset it before the process starts")
-    from triton.runtime import driver
-
     from kernels import dispatch
     from kernels.conv_transpose import tiles
     from kernels.conv_transpose.launch import products
 
-    dry = DryDriver(architecture)
-    driver.set_active(dry)
+    driver = DryDriver(architecture)
+    dry.install(driver)
     with contextlib.ExitStack() as patches:
         for module, name, stand_in in (
             (dispatch, "_why_not_on", lambda device, request: None),
             (tiles, "architecture_of", lambda device: architecture),
-            (products, "_processors", lambda device: _PROCESSORS),
+            (products, "_processors", lambda device: dry.PROCESSORS),
         ):
             patches.enter_context(mock.patch.object(module, name, stand_in))
-        yield dry
+        yield driver
 
 
 # --- what is launched ---

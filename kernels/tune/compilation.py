@@ -141,7 +141,7 @@ def prepare(architecture: int, device: str) -> None:
         return
     from . import dry
 
-    dry.install(architecture)
+    dry.install(dry.DryDriver(architecture))
     from ..conv_transpose.launch import products
 
     # The tensors are on the CPU: these two would answer for it.
@@ -151,7 +151,7 @@ def prepare(architecture: int, device: str) -> None:
         return found(dtype, "cuda")
 
     def processors(device: torch.device) -> int:
-        return dry.PROPERTIES["multiprocessor_count"]
+        return dry.PROCESSORS
 
     tiles.precision_of = precision_of
     products._processors = processors

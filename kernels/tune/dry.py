@@ -6,92 +6,79 @@ For a machine without the GPU that is compiled for: tensors on the CPU stand for
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-# Of an H100: what a launch asks a driver for.
-PROPERTIES = {
-    "max_shared_mem": 232448,
-    "multiprocessor_count": 132,
-    "warpSize": 32,
-    "max_num_regs": 65536,
-    "sm_clock_rate": 1980000,
-    "mem_clock_rate": 2619000,
-    "mem_bus_width": 5120,
-}
-
-
-class _Launcher:
-    def __init__(self, source: Any, metadata: Any) -> None:
-        self.name = metadata.name
-
-    def __call__(self, x: int, y: int, z: int, *rest: Any) -> None:
-        if not (0 < x < 2**31 and 0 < y < 2**16 and 0 < z < 2**16):
-            raise ValueError(f"{self.name}: the grid is {(x, y, z)}, which no GPU launches")
-
-
-class _Utils:
-    def get_device_properties(self, device: int) -> dict[str, int]:
-        return dict(PROPERTIES)
-
-    def load_binary(self, *_: Any) -> tuple[int, int, int, int, int]:
-        return 1, 1, 0, 0, 1024
-
-    def unload_module(self, *_: Any) -> None:
-        pass
-
-    def fill_tma_descriptor(self, *_: Any) -> int:
-        return 0
+# Of an H100, in whose place launches are compiled: multiprocessors, bytes of shared memory.
+PROCESSORS = 132
+SHARED_MEMORY = 227 * 1024
+# Of CUDA: the most programs of a grid in each direction.
+_GRID = (2**31 - 1, 2**16 - 1, 2**16 - 1)
 
 
 class DryDriver:
-    """Stands in for Triton's driver of one architecture."""
+    """What Triton asks of its driver, for one architecture.
 
-    launcher_cls = _Launcher
-    utils = _Utils()
+    Attributes:
+        architecture: compute capability, 90 for 9.0.
+        shared: bytes of shared memory that a program may have.
+    """
 
-    def __init__(self, architecture: int) -> None:
-        from triton.backends.compiler import GPUTarget
+    def __init__(self, architecture: int, shared: int = SHARED_MEMORY) -> None:
+        self.architecture = architecture
+        self.shared = shared
+        self.utils = self  # Triton asks half of its questions there
+        self.launcher_cls = self.launcher
 
-        self._target = GPUTarget("cuda", architecture, 32)
+    def launcher(self, source: Any, metadata: Any) -> Callable[..., None]:
+        """What launches one kernel: a function of the grid and more."""
 
-    def get_current_device(self) -> int:
-        """The one there is."""
-        return 0
+        def launch(x: int, y: int, z: int, *rest: Any) -> None:
+            for size, most in zip((x, y, z), _GRID, strict=True):
+                if not 0 < size <= most:
+                    raise ValueError(f"{metadata.name}: a grid of {x}×{y}×{z}")
+            self.launched(metadata, (x, y, z), rest)
 
-    def set_current_device(self, device: int) -> None:
-        """There is one."""
+        return launch
 
-    def get_current_stream(self, device: int | None = None) -> int:
-        """The default one."""
-        return 0
+    def launched(self, metadata: Any, grid: tuple[int, int, int], rest: tuple[Any, ...]) -> None:
+        """A kernel would be launched now. For who watches."""
+
+    def load_binary(self, name: str, *_: object) -> tuple[int, int, int, int, int]:
+        """In place of loading machine code: as if it needed nothing."""
+        return 1, 1, 0, 0, 1024  # module, function, registers, spills, threads at most
+
+    def get_device_properties(self, device: int) -> dict[str, int]:
+        """What a program may have at most."""
+        return {
+            "max_shared_mem": self.shared,
+            "multiprocessor_count": PROCESSORS,
+            "warpSize": 32,
+        }
 
     def get_current_target(self) -> Any:
-        """What is compiled for."""
-        return self._target
+        """What to compile for."""
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self.architecture, 32)
+
+    def get_current_device(self) -> int:
+        """The device's number: one of its own, since Triton keeps kernels by it."""
+        return self.architecture
+
+    def get_current_stream(self, device: int | None = None) -> int:
+        """The default stream."""
+        return 0
 
     def get_active_torch_device(self) -> torch.device:
-        """Where tensors are."""
+        """Where the tensors are."""
         return torch.device("cpu")
 
-    def get_device_interface(self) -> Any:
-        """Of torch."""
-        return torch.cuda
 
-    def get_device_capability(self, *_: Any) -> tuple[int, int]:
-        """Of the architecture."""
-        architecture: int = self._target.arch
-        return divmod(architecture, 10)
-
-    @staticmethod
-    def is_active() -> bool:
-        """It is."""
-        return True
-
-
-def install(architecture: int) -> None:
-    """Have all launches of this process compiled for `architecture`, and none run.
+def install(driver: DryDriver) -> None:
+    """Have all launches of this process compiled for the driver's architecture, and none run.
 
     Raises:
         RuntimeError: Triton's interpreter is on (`TRITON_INTERPRET=1`).
@@ -101,6 +88,6 @@ def install(architecture: int) -> None:
             "TRITON_INTERPRET is 1: interpreted kernels cannot be compiled; unset it before "
             "the process starts"
         )
-    from triton.runtime import driver
+    from triton.runtime import driver as drivers
 
-    driver.set_active(DryDriver(architecture))
+    drivers.set_active(driver)
