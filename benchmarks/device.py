@@ -65,6 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--device cuda: PyTorch sees no CUDA device here")
     if options.budget <= MARGIN:
         parser.error(f"--budget {options.budget:g}: expected more than {MARGIN:g} seconds")
+    # Steps run in the checkout, wherever this was called.
+    for name in ("out", "resume", "work"):
+        if getattr(options, name) is not None:
+            setattr(options, name, getattr(options, name).resolve())
+    if options.data:
+        options.data = str(Path(options.data).resolve())
     try:
         return _measure(options)
     except ResultsError as error:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,7 +164,7 @@ def compile_all(
     device: str,
     processes: int | None = None,
     deadline: float | None = None,
-    said: Callable[[int, int], None] = lambda done, total: None,
+    one: Callable[[Key, int, str], Code] = compile_candidate,
 ) -> dict[Key, Code]:
     """Compile candidates in parallel; those that a deadline cut off are missing.
 
@@ -173,25 +174,59 @@ def compile_all(
         device: "cuda:0", or "cpu" for an architecture that is not here.
         processes: at once; by default as many as there are processors.
         deadline: of `time.monotonic`.
-        said: is told after each how many of how many are done.
+        one: compiles one, in a process for which `prepare` was called; to be pickled.
     """
     wanted = list(dict.fromkeys(keys))
-    if not wanted:
-        return {}
     found: dict[Key, Code] = {}
-    processes = max(1, min(processes or os.cpu_count() or 1, len(wanted)))
-    pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), prepare, (architecture, device)
-    )
+    parallel = max(1, min(processes or os.cpu_count() or 1, len(wanted)))
+    with _without_interpreter():
+        if _compiled(found, wanted, architecture, device, parallel, deadline, one):
+            return found
+        # A compiler took its process with it, and with that the pool: one by one, to know which.
+        left = [key for key in wanted if key not in found]
+        while left:
+            if not _compiled(found, left, architecture, device, 1, deadline, one):
+                culprit = next(key for key in left if key not in found)
+                found[culprit] = Code(0, 0, 0, "the compiler ended its process")
+            elif deadline is not None and time.monotonic() >= deadline:
+                break
+            left = [key for key in left if key not in found]
+    return found
+
+
+def _compiled(
+    found: dict[Key, Code],
+    keys: Sequence[Key],
+    architecture: int,
+    device: str,
+    processes: int,
+    deadline: float | None,
+    one: Callable[[Key, int, str], Code],
+) -> bool:
+    """Compile `keys` into `found` until the deadline; False when a process ended."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, context, prepare, (architecture, device))
     try:
-        futures = {pool.submit(compile_candidate, key, architecture, device): key for key in wanted}
+        futures = {pool.submit(one, key, architecture, device): key for key in keys}
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         for future in as_completed(futures, left):
             found[futures[future]] = future.result()
-            said(len(found), len(wanted))
     except TimeoutError:
         for process in list((pool._processes or {}).values()):
             process.kill()
+    except BrokenProcessPool:
+        return False
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return found
+    return True
+
+
+@contextmanager
+def _without_interpreter() -> Iterator[None]:
+    """Start processes inside the block without Triton's interpreter, which compiles nothing."""
+    before = os.environ.pop("TRITON_INTERPRET", None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["TRITON_INTERPRET"] = before

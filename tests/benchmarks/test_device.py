@@ -109,9 +109,10 @@ def test_each_step_leaves_a_line_and_rows(steps, tmp_path, capsys):
     assert [row["case"] for row in read_rows(out / CHECKS)] == ["bad", "before", "one", "two"]
 
 
-def test_an_unfinished_step_goes_on_where_its_rows_end(steps, tmp_path):
+def test_an_unfinished_step_goes_on_where_its_rows_end(steps, tmp_path, monkeypatch):
     steps(fake("in_parts"))
-    first, second = tmp_path / "first", tmp_path / "second"
+    monkeypatch.chdir(tmp_path)
+    first, second = Path("first"), Path("second")
     assert run(first, "--resume", str(tmp_path / "not-there")) == 3
     assert states(first) == {"in_parts": "unfinished"}
     assert what(first, "in_parts") == "2 left"
