@@ -65,7 +65,7 @@ def test_every_kind_of_launch_compiles() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", [80, 90, 100])
 def test_every_launch_compiles(architecture: int) -> None:
-    check(run("--architecture", str(architecture), "--all", "--batch", "16", "48"), architecture)
+    check(run("--architecture", str(architecture), "--all", "--batch", "16", "32"), architecture)
 
 
 def test_what_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kernels.conv_transpose import boxes, tiles
 from kernels.conv_transpose.definitions import products as definitions
-from kernels.conv_transpose.definitions.products import WithStatistics
+from kernels.conv_transpose.definitions.products import Prologue, WithStatistics
 from kernels.conv_transpose.tiles import TileConfig
 
 products = pytest.importorskip("kernels.conv_transpose.launch.products")
@@ -69,6 +69,45 @@ def test_products(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(products, "_STEPS_A_SPLIT", 1)
         config = CONFIG._replace(block_k=16, stages=2)
         assert distance(products.wgrad(x, y, config=config), expected) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("shape", "why"),
+    [((2, 16, 17, 2, 3), "17 channels of the large image"), ((1, 20, 64, 3, 2), "20 channels")],
+)
+def test_other_shapes_go_by_pointers(
+    shape: tuple[int, ...], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons: list[str | None] = []
+    monkeypatch.setattr(boxes, "note_taken", reasons.append)
+    n, b, a, h, w = shape
+    x, y, weight = rand(n, a, 2 * h, 2 * w), rand(n, b, h, w), rand(b, a, 4, 4)
+    wide = (x.double(), y.double(), weight.double())
+    found = products.dgrad(y, weight, statistics=True, config=CONFIG)
+    right = definitions.dgrad(wide[1], wide[2], statistics=True)
+    assert distance(found.result, right.result) < 1e-3
+    assert distance(found.m2, right.m2) < 1e-5
+    ours = products.fprop(x, weight, config=CONFIG)
+    assert distance(ours, definitions.fprop(wide[0], wide[2])) < 1e-3
+    ours = products.wgrad(x, y, config=CONFIG)
+    assert distance(ours, definitions.wgrad(wide[0], wide[1])) < 1e-3
+    assert len(reasons) == 3
+    assert all(reason is not None and why in reason for reason in reasons)
+
+
+def test_an_odd_image_and_a_prologue_go_by_pointers(monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons: list[str | None] = []
+    monkeypatch.setattr(boxes, "note_taken", reasons.append)
+    y, weight = rand(1, 8, 2, 2), rand(8, 64, 4, 4)
+    on_y = Prologue(torch.ones(8, device=DEVICE), torch.zeros(8, device=DEVICE), "relu")
+    expected = definitions.dgrad(y.double(), weight.double(), size=(5, 4))
+    assert distance(products.dgrad(y, weight, size=(5, 4), config=CONFIG), expected) < 1e-3
+    expected = definitions.dgrad(y.double().relu(), weight.double())
+    assert distance(products.dgrad(y, weight, prologue=on_y, config=CONFIG), expected) < 1e-3
+    assert reasons == [
+        "the large image is odd, 5×4",
+        "an operand is read through a normalisation, which TMA does not compute",
+    ]
 
 
 @pytest.mark.parametrize(("product", "channels"), [("dgrad", 64), ("fprop", 24)])
