@@ -198,7 +198,15 @@ def sampling(rows: Found) -> str:
 
 def run(rows: Found) -> str:
     """The whole run."""
-    columns = ("rounds", "seconds_prepare", "seconds", "seconds_judge", "fd", "fd_floor")
+    columns = (
+        "rounds",
+        "resumed_at",
+        "seconds_prepare",
+        "seconds",
+        "seconds_judge",
+        "fd",
+        "fd_floor",
+    )
     lines = [(row["case"], *(row.get(name, "") for name in columns)) for row in rows[RUN]]
     lines = lines or [("digits", MISSING, *("" for _ in columns[1:]))]
     return _table(("data", *columns), lines)

@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.comparison import prepared_data
 from benchmarks.device_steps.step import Context, Failed, Rows
+from benchmarks.device_steps.whole_run import newest_checkpoint
 from benchmarks.kill_and_resume import SMALL
 from gan.config import Config, parse
 from gan.training.state import hold
@@ -140,7 +141,7 @@ def kill_and_resume(name: str, rounds: int, context: Context) -> tuple[int, str]
     for _ in range(1 if context.dry else KILLS):
         after = rng.randrange(1, max(2, rounds // 2))
         process = subprocess.Popen([*command, "--digest", str(out)])
-        while process.poll() is None and _newest(root) < after * (kills + 1):
+        while process.poll() is None and newest_checkpoint(root) < after * (kills + 1):
             time.sleep(0.005)
         if process.poll() is None:
             process.kill()
@@ -152,12 +153,6 @@ def kill_and_resume(name: str, rounds: int, context: Context) -> tuple[int, str]
         subprocess.run([*command, "--digest", str(out)], check=True)
     found: str = json.loads(out.read_text())
     return kills, found
-
-
-def _newest(root: Path) -> int:
-    """The step of the newest checkpoint, -1 without one."""
-    steps = (path.stem.removeprefix("step-") for path in root.glob("*/step-*.pt"))
-    return max((int(step) for step in steps if step.isdigit()), default=-1)
 
 
 def _trainer(config: Config, context: Context) -> Trainer:

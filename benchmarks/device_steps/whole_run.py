@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -25,6 +26,12 @@ def configured(context: Context) -> tuple[str, Config]:
     return name, parse(Config, {**values, "seed": 0, "runtime": {"device": context.device}}, name)
 
 
+def newest_checkpoint(root: Path) -> int:
+    """The step of the newest checkpoint of the runs below a folder, 0 without one."""
+    steps = (path.stem.removeprefix("step-") for path in root.glob("*/step-*.pt"))
+    return max((int(step) for step in steps if step.isdigit()), default=0)
+
+
 def run(context: Context) -> Rows:
     """One row: rounds, seconds, metrics with their floors."""
     name, config = configured(context)
@@ -33,6 +40,8 @@ def run(context: Context) -> Rows:
     started = time.monotonic()
     prepared_data(config, context.work)
     prepared = time.monotonic()
+    # Of a call before that was stopped within the run: seconds are those of the rest.
+    resumed_at = newest_checkpoint(context.work)
     with tqdm(disable=True) as bar:
         row = games.run(name, config, context.work, context.torch_device, bar)
     if row["failed"]:
@@ -42,8 +51,10 @@ def run(context: Context) -> Rows:
     played = {
         "batch": config.train.batch_size,
         "arithmetic": config.train.precision,
+        "resumed_at": resumed_at,
         "seconds_prepare": round(prepared - started, 1),
         "seconds_judge": round(seconds - row["seconds"], 1),
     }
     yield [{"case": name, **found, **played}]
-    return f"{name}: FD {found['fd']} after {config.train.steps} rounds in {row['seconds']} s"
+    rounds = config.train.steps - resumed_at
+    return f"{name}: FD {found['fd']}; the last {rounds} rounds in {row['seconds']} s"

@@ -307,7 +307,7 @@ def test_all_of_it_on_a_cpu_killed_and_resumed(tmp_path):
     assert training["textbook"]["over_textbook"] == "1.0"
     compiled_side = training["textbook bf16 channels_last max-autotune"]
     assert compiled_side["note"] == "needs a CUDA device"
-    assert found[RUN][0]["rounds"] == "20"
+    assert (found[RUN][0]["rounds"], found[RUN][0]["resumed_at"]) == ("20", "0")
     tables = device_tables.tables(second)
     assert "a dry run" in tables["machine"]
     assert f"{roofs['product fp32']['value']} TFLOP/s" in tables["roofs"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.device_steps import roofs, rounds, sanitizer, suite, training, twins
+from benchmarks.device_steps import roofs, rounds, sanitizer, suite, training, twins, whole_run
 from benchmarks.device_steps.results import CHECKS, read_rows
 from benchmarks.device_steps.step import Context, Failed, number, plural
 
@@ -168,6 +168,14 @@ def test_a_digest_is_of_every_value():
         {**state, "b": {"c": 0, "d": torch.ones(1, dtype=torch.int8)}},
     ):
         assert rounds.digest_of(other) != digest
+
+
+def test_the_newest_checkpoint(tmp_path):
+    assert whole_run.newest_checkpoint(tmp_path) == 0
+    for name in ("a/step-7.pt", "b/step-12.pt", "b/step-x.pt", "b/c/step-99.pt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert whole_run.newest_checkpoint(tmp_path) == 12
 
 
 def test_presets_of_the_rounds():
