@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from kernels import (
     conv_transpose2d,
     use_impl,
 )
-from kernels.tune import LAYERS
+from kernels.tune import LAYERS, Clock
 
 CL = torch.channels_last
 LATENT = 100
@@ -168,53 +167,6 @@ def side(
     return (lambda: torch.autograd.grad(run(x), leaves, g)), sum(saved.values())
 
 
-class Clock:
-    """Seconds of a call, and on a GPU of a replay."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.gpu = device.type == "cuda"
-        # More than the largest L2 cache there is.
-        self.other = torch.empty(2**28, dtype=torch.uint8, device=device) if self.gpu else None
-
-    def call(self, run: Call, times: int) -> float:
-        """Of one call from Python, of `times` in a row."""
-        self._wait()
-        start = time.perf_counter()
-        for _ in range(times):
-            run()
-        self._wait()
-        return (time.perf_counter() - start) / times
-
-    def capture(self, run: Call) -> torch.cuda.CUDAGraph:
-        """A CUDA graph of one call."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                run()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            run()
-        return graph
-
-    def replay(self, graph: torch.cuda.CUDAGraph) -> float:
-        """Of one replay, its operands no longer in L2."""
-        assert self.other is not None
-        self.other.zero_()
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        graph.replay()
-        stop.record()
-        stop.synchronize()
-        return start.elapsed_time(stop) / 1e3
-
-    def _wait(self) -> None:
-        if self.gpu:
-            torch.cuda.synchronize(self.device)
-
-
 def measure(
     problem: Problem, precision: str, backward: bool, options: argparse.Namespace, clock: Clock
 ) -> list[dict[str, object]]:
@@ -273,9 +225,19 @@ def _percentiles(times: list[float]) -> tuple[float, float]:
     return fifths[0], fifths[-1]
 
 
-def roofs(clock: Clock, precision: str) -> dict[str, float]:
-    """TFLOP/s of a large product and TB/s of a large copy, here and now."""
-    size, elements = (8192, 2**30) if clock.gpu else (1024, 2**26)
+def roofs(
+    clock: Clock, precision: str, size: int | None = None, elements: int | None = None
+) -> dict[str, float]:
+    """TFLOP/s of a large product and TB/s of a large copy, here and now.
+
+    Args:
+        clock: of the device.
+        precision: of the product, a key of `DTYPES`.
+        size: of its square matrices; by default what is large there.
+        elements: bytes that are copied; likewise.
+    """
+    size = size or (8192 if clock.gpu else 1024)
+    elements = elements or (2**30 if clock.gpu else 2**26)
     a = torch.randn(size, size, device=clock.device).to(DTYPES[precision])
     source = torch.randint(0, 255, (elements,), dtype=torch.uint8, device=clock.device)
     target = torch.empty_like(source)

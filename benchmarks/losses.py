@@ -23,6 +23,7 @@ from torch import Tensor
 
 from benchmarks.report import machine, print_table, results_path, write_csv
 from kernels import discriminator_loss, generator_loss
+from kernels.tune import capture
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Call = Callable[[], object]
@@ -148,20 +149,6 @@ def rows_of(
     return found
 
 
-def captured(call: Call) -> Call:
-    """The call as a CUDA graph: its replay."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            call()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return graph.replay
-
-
 def launches(call: Call) -> int:
     """Kernels, copies and fills that one call puts on the GPU."""
     call()
@@ -198,7 +185,7 @@ def on_gpu(options: argparse.Namespace, sizes: tuple[int, ...]) -> list[dict[str
                 inputs = 1 if name.startswith("G") else 2
                 traffic = (1 if kind == "forward" else 3) * inputs * real.nbytes
                 timings = {"call": calls}
-                timings["graph"] = {side: captured(call) for side, call in calls.items()}
+                timings["graph"] = {side: capture(call).replay for side, call in calls.items()}
                 for timing, each in timings.items():
                     taken = take_turns(each, options.rounds, options.seconds, cuda=True)
                     for row in rows_of(name, size, kind, timing, taken):

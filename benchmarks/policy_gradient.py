@@ -209,7 +209,8 @@ def measure(
             row[f"{kind}_ms"] = round(1e3 * statistics.median(measured), 3)
             row[f"{kind}_over_ours"] = round(statistics.median(ratios), 2)
         row["peak_mib"] = round(peaks[side] / MIB, 2)
-        row["peak_over_ours"] = round(peaks[side] / peaks["ours"], 2)
+        # A step too small for a page more has no peak to divide by.
+        row["peak_over_ours"] = round(peaks[side] / peaks["ours"], 2) if peaks["ours"] else ""
         rows.append(row)
     return rows
 

@@ -5,26 +5,36 @@
 Compiles every case of `benchmarks.resource_cases` for every architecture that it is meant for and
 prints a table; `--write` also writes `benchmarks/results/resources.csv`. With `--check` the exit
 status is 1 when a kernel spills registers, needs more shared memory than there is, or has no
-tensor-core instruction where it should.
+tensor-core instruction where it should; or when it needs more of anything than the CSV says that it
+did with the same version of Triton: registers, shared memory, and on sm_90, of a step of its main
+loop, instructions for each one of the tensor cores, waits, and operands that go through registers.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import functools
 import importlib
+import importlib.metadata
 import multiprocessing
 import os
 import pkgutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 
 from tqdm import tqdm
 
 from benchmarks import resource_cases
-from benchmarks.offline import ARCHITECTURES, SHARED_MEMORY, Case, Resources, compile_case
+from benchmarks.offline import ARCHITECTURES, SHARED_MEMORY, Case, Loop, Resources, compile_case
 from benchmarks.report import RESULTS, print_table, write_csv
 
+# Of a step of the main loop on sm_90, where products are HGMMA.
+LOOP = ("loop_per_hgmma", "loop_hgmma", "operand_a_in_registers", "waits_per_step")
+# In which more is worse.
+COMPARED = ("registers", "spills", "shared_bytes", "loop_per_hgmma", "operand_a_in_registers",
+            "waits_per_step")  # fmt: skip
 Job = tuple[str, int, int]  # module of cases, index of the case, architecture
 
 
@@ -33,6 +43,7 @@ def packages() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(resource_cases.__path__))
 
 
+@functools.cache  # a worker asks for each of its jobs
 def cases(package: str) -> list[Case]:
     """The cases of one module.
 
@@ -61,8 +72,46 @@ def measure(job: Job) -> dict[str, object]:
         "spills": resources.spills,
         "shared_bytes": resources.shared,
         "tensor_core_instructions": resources.tensor_cores,
+        **loop_columns(resources.loop),
         "defect": "; ".join(defects(case, resources, architecture)),
     }
+
+
+def loop_columns(loop: Loop | None) -> dict[str, object]:
+    """What a step of the main loop issues, as columns; empty without a loop that is read."""
+    if loop is None:
+        return dict.fromkeys(LOOP)
+    values = (
+        round(loop.instructions / loop.products, 2), loop.products, loop.from_registers, loop.waits
+    )  # fmt: skip
+    return dict(zip(LOOP, values, strict=True))
+
+
+def worse(
+    rows: Iterable[Mapping[str, object]], committed: Iterable[Mapping[str, str]]
+) -> list[str]:
+    """What got worse against rows of a CSV, each as a sentence.
+
+    Rows are compared by kernel and architecture, where the same compiler made both; those that
+    one side alone has are passed over. More is worse in every column of `COMPARED`.
+    """
+    found = []
+    held = {(row["kernel"], row["architecture"], row["triton"]): row for row in committed}
+    for row in rows:
+        before = held.get((str(row["kernel"]), str(row["architecture"]), _triton()))
+        for column in COMPARED if before is not None else ():
+            if before[column] in ("", None) or row[column] is None:
+                continue
+            if float(str(row[column])) > float(before[column]):
+                found.append(
+                    f"{row['kernel']} on {row['architecture']}: {column} {row[column]}, "
+                    f"committed {before[column]}"
+                )
+    return found
+
+
+def _triton() -> str:
+    return importlib.metadata.version("triton")
 
 
 def defects(case: Case, resources: Resources, architecture: int) -> list[str]:
@@ -107,11 +156,15 @@ def main(arguments: list[str] | None = None) -> int:
     with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
         rows = list(tqdm(pool.map(measure, wanted), total=len(wanted), unit="kernel", leave=False))
     print_table(rows)
+    with (RESULTS / "resources.csv").open(newline="") as file:
+        regressions = worse(rows, csv.DictReader(file))
+    for regression in regressions:
+        print(f"worse: {regression}")
     if options.write:
         write_csv(RESULTS / "resources.csv", rows)
     found = [row for row in rows if row["defect"]]
-    print(f"{len(rows)} compiled, {len(found)} with a defect")
-    return 1 if options.check and found else 0
+    print(f"{len(rows)} compiled, {len(found)} with a defect, {len(regressions)} figures worse")
+    return 1 if options.check and (found or regressions) else 0
 
 
 if __name__ == "__main__":

@@ -89,6 +89,8 @@ class TritonImplementation:
         why_torch_on: why PyTorch is preferred on a device whatever the call, for `explain`; None
             for "it depends".
         note: what else `explain` should say of it, one line.
+        load_automatic: as `load`, of the function that runs under "auto", where it is another one:
+            one that asks again for each of several operators, those of its derivatives included.
     """
 
     load: Callable[[], Callable[..., Any]]
@@ -97,6 +99,13 @@ class TritonImplementation:
     why_torch: Callable[..., str | None]
     why_torch_on: Callable[[torch.device], str | None] | None = None
     note: Callable[[], str] | None = None
+    load_automatic: Callable[[], Callable[..., Any]] | None = None
+
+    def function(self, impl: str) -> Callable[..., Any]:
+        """The function that runs where `impl`, "auto" or "triton", is asked for."""
+        if impl == "auto" and self.load_automatic is not None:
+            return self.load_automatic()
+        return self.load()
 
 
 def launching_on(device: torch.device) -> AbstractContextManager[Any]:
@@ -157,7 +166,7 @@ class Operator(Generic[P, R]):
             return self.torch_impl(*args, **kwargs)
         reason = self._why_not_triton(request, args, kwargs)
         if reason is None and self.triton_impl is not None:
-            result: R = self.triton_impl.load()(*args, **kwargs)
+            result: R = self.triton_impl.function(request.impl)(*args, **kwargs)
             return result
         if request.impl == "triton":
             raise self._unavailable(request, reason)

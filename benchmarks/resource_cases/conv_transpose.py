@@ -7,6 +7,7 @@ size: what is compiled here cannot drift from what runs.
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,11 +16,14 @@ from unittest import mock
 
 import torch
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from benchmarks.offline import ARCHITECTURES, Case
 from kernels.conv_transpose import tiles
 from kernels.conv_transpose.definitions.products import Prologue
+from kernels.conv_transpose.launch import boxes as on_boxes
 from kernels.conv_transpose.launch import products as launch
+from kernels.tune import LAYERS
 
 _POINTERS = {
     torch.float64: "*fp64",
@@ -33,14 +37,19 @@ _DTYPES = {
     "tf32": torch.float32,
     "fp32": torch.float32,
 }
-_KERNELS = (
-    "dgrad_kernel",
-    "dgrad_packed_kernel",
-    "fprop_kernel",
-    "wgrad_kernel",
-    "sum_splits_kernel",
-    "combine_statistics_kernel",
-)
+_KERNELS = {
+    launch: (
+        "dgrad_kernel",
+        "dgrad_packed_kernel",
+        "fprop_kernel",
+        "wgrad_kernel",
+        "sum_splits_kernel",
+        "combine_statistics_kernel",
+    ),
+    on_boxes: ("dgrad_boxes_kernel", "fprop_boxes_kernel", "wgrad_boxes_kernel"),
+}
+# Of the small image, by channels: a box is as wide as the image. Pointers do not care.
+_SIDES = {(b, a): side for b, a, side in LAYERS}
 # What can be asked of a product: (bias and activation, statistics, prologue).
 EPILOGUES = {
     "plain": (None, False, False),
@@ -55,9 +64,16 @@ def cases() -> list[Case]:
     found: dict[str, Case] = {}
     for architecture in ARCHITECTURES:
         for entry in tiles.table(architecture):
-            key = (entry.op, entry.precision, entry.b, entry.a, entry.config)
-            for name in EPILOGUES if entry.op != "wgrad" else ("plain", "prologue statistics"):
-                for case in recorded(*key, epilogue=name):
+            product = (entry.op, entry.precision, entry.b, entry.a)
+            configs = [entry.config]
+            if entry.config.tma:  # and what takes over where there are no boxes
+                configs.append(tiles.rule(*product, entry.positions, architecture, tma=False))
+            for config, name in itertools.product(configs, EPILOGUES):
+                if entry.op == "wgrad" and name not in ("plain", "prologue statistics"):
+                    continue
+                if config.tma and name == "prologue statistics":
+                    continue
+                for case in recorded(*product, config, epilogue=name):
                     held = found[case.name].architectures if case.name in found else ()
                     found[case.name] = replace(
                         case, architectures=tuple(dict.fromkeys((*held, architecture)))
@@ -72,7 +88,7 @@ def recorded(
     a: int,
     config: tiles.TileConfig,
     *,
-    epilogue: str,
+    epilogue: str = "plain",
 ) -> Iterator[Case]:
     """The launches of one product, as cases.
 
@@ -86,15 +102,18 @@ def recorded(
     """
     dtype = _DTYPES[precision]
     activation, statistics, with_prologue = EPILOGUES[epilogue]
-    y, x = _image(1, b, 2, 2, dtype), _image(1, a, 4, 4, dtype)
+    side = _SIDES.get((b, a), 8) if config.tma else 2
+    y, x = _image(1, b, side, side, dtype), _image(1, a, 2 * side, 2 * side, dtype)
     weight = _image(b, a, 4, 4, dtype)
     bias = {c: torch.empty(c, dtype=dtype) for c in (a, b)}
     prologue = {c: Prologue(torch.empty(c), torch.empty(c), "relu") for c in (a, b)}
     launches: list[_Launch] = []
     with ExitStack() as patches:
-        for name in _KERNELS:
-            recorder = _Recorder(getattr(launch, name), launches)
-            patches.enter_context(mock.patch.object(launch, name, recorder))
+        for module, name in (
+            (module, name) for module, names in _KERNELS.items() for name in names
+        ):
+            recorder = _Recorder(getattr(module, name), launches)
+            patches.enter_context(mock.patch.object(module, name, recorder))
         if precision == "tf32":
             patches.enter_context(
                 mock.patch.object(tiles, "precision_of", return_value=("tf32", "tf32"))
@@ -173,22 +192,37 @@ class _Recorder:
         self.launches.append(_Launch(self.kernel, dict(bound.arguments), warps, stages))
 
 
+_TILE = ("BLOCK_M", "BLOCK_N", "BLOCK_K")
+
+
+def _described(view: TensorDescriptor) -> str:
+    """The type of a view for TMA, as Triton spells it."""
+    element = _POINTERS[view.base.dtype].removeprefix("*")
+    return f"tensordesc<{element}{list(view.block_shape)}>"
+
+
 def _case(product: str, epilogue: str, launched: _Launch, tensor_cores: bool) -> Case:
     kernel, arguments, warps, stages = launched
     parameters = inspect.signature(kernel.fn).parameters.values()
     constant = {each.name for each in parameters if each.annotation is tl.constexpr}
     pointers = {k: v for k, v in arguments.items() if isinstance(v, torch.Tensor)}
+    views = {k: v for k, v in arguments.items() if isinstance(v, TensorDescriptor)}
     numbers = {k for k, v in arguments.items() if k not in constant and isinstance(v, int)}
-    tile = "x".join(str(arguments[name]) for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    signature = {
+        **{k: _POINTERS[v.dtype] for k, v in pointers.items()},
+        **{k: _described(v) for k, v in views.items()},
+        **dict.fromkeys(numbers, "i32"),  # never specialised
+    }
+    tile = "x".join(str(arguments[each]) for each in _TILE if each in arguments)
     loop = "" if arguments.get("NESTED", True) else " flat"
+    if views:
+        box = "x".join(str(arguments[extent]) for extent in ("TN", "TH", "TW"))
+        loop = f" in boxes of {box}"
     return Case(
         name=f"{product} {tile}{loop} w{warps} s{stages} {epilogue}",
         kernel=kernel,
-        signature={
-            **{k: _POINTERS[v.dtype] for k, v in pointers.items()},
-            **dict.fromkeys(numbers, "i32"),  # never specialised
-        },
-        constants={k: v for k, v in arguments.items() if k not in pointers and k not in numbers},
+        signature=signature,
+        constants={k: v for k, v in arguments.items() if k not in signature},
         divisible=tuple(pointers),
         num_warps=warps,
         num_stages=stages,

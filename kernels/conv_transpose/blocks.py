@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, ClassVar, Literal, get_args, overload
 
@@ -335,6 +336,12 @@ def _load() -> Callable[..., Tensor]:
     return run
 
 
+def _load_automatic() -> Callable[..., Tensor]:
+    from .autograd.layers import run_layers as run
+
+    return partial(run, automatic=True)
+
+
 def _why_unsupported(x: Tensor, layers: Sequence[Layer]) -> str | None:
     """Why Triton cannot compute these layers of x, or None."""
     weights = [layer.weight for layer in layers if layer.weight is not None]
@@ -353,7 +360,15 @@ def _why_torch(x: Tensor, layers: Sequence[Layer]) -> str | None:
         if not layer.transposed:
             height, width = height // 2, width // 2
         b, a = layer.weight.shape[:2]
-        reason = why_torch("dgrad" if layer.transposed else "fprop", x, b, a, n * height * width)
+        normalised = layer.norm is not None and layer.norm.training
+        reason = why_torch(
+            "dgrad" if layer.transposed else "fprop",
+            x,
+            b,
+            a,
+            n * height * width,
+            "statistics" if normalised else "plain",
+        )
         if reason is not None:
             return reason
         if layer.transposed:
@@ -368,6 +383,7 @@ TRITON = TritonImplementation(
     why_torch=_why_torch,
     why_torch_on=why_torch_on,
     note=called,
+    load_automatic=_load_automatic,
 )
 CONV_TRANSPOSE_BLOCK = register(Operator("conv_transpose_block", run_layers, TRITON))
 CONV_BLOCK = register(Operator("conv_block", run_layers, TRITON))

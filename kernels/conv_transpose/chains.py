@@ -1,9 +1,11 @@
 """Blocks one after the other, without the tensors between normalisation and the next convolution.
 
 A normalised block writes two tensors of the same size: what the convolution gives and, normalised
-and activated, what the next one reads. On Triton the second need not exist: the next product
-applies both while it loads the first. Forward then neither writes nor saves it, and a third to a
-half of the memory that a generator keeps for backward is free.
+and activated, what the next one reads. On Triton the second need not exist: the next product can
+apply both while it loads the first. Forward then neither writes nor saves it, and a third to a
+half of the memory that a generator keeps for backward is free. But a product loads an element some
+16 to 32 times, and computes both each time: on CUDA it does so only where the tuning table has it
+measured as the faster way (`tiles.folds`).
 """
 
 from collections.abc import Callable, Sequence
@@ -214,8 +216,8 @@ def _not_all_on_triton(x: Tensor, layers: Sequence[Layer], impl: str) -> Tensor:
     return x
 
 
-def _load() -> Callable[[Tensor, Sequence[Layer], str], Tensor]:
-    run_chain = TRITON.load()
+def _load(impl: str) -> Callable[[Tensor, Sequence[Layer], str], Tensor]:
+    run_chain = TRITON.function(impl)
 
     def run(x: Tensor, layers: Sequence[Layer], impl: str) -> Tensor:
         result: Tensor = run_chain(x, layers)
@@ -229,11 +231,12 @@ CHAIN = register(
         "conv_chain",
         _not_all_on_triton,
         TritonImplementation(
-            load=_load,
+            load=lambda: _load("triton"),
             scope=TRITON.scope,
             why_unsupported=lambda x, layers, impl: TRITON.why_unsupported(x, layers),
             why_torch=lambda x, layers, impl: TRITON.why_torch(x, layers),
             why_torch_on=TRITON.why_torch_on,
+            load_automatic=lambda: _load("auto"),
         ),
     )
 )

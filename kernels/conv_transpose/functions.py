@@ -1,6 +1,7 @@
 """The convolutions as functions of tensors, with bias and activation; and when Triton runs them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from ..dispatch import PACKAGE, Impl, Operator, TritonImplementation, register
 from ..private import looked_into
 from . import tiles, twin
 from .activations import ActivationName, activate, check_activation
+from .boxes import taken
 from .geometry import DEFAULT, KERNEL, Geometry, Numbers, PaddingWord, geometry
 from .layers import Promise
 from .layout import conversions
@@ -355,7 +357,14 @@ def _why_torch_weight_grad(x: Tensor, grad: Tensor) -> str | None:
     return why_torch("wgrad", x, x.shape[1], grad.shape[1], positions)
 
 
-def why_torch(op: tiles.Operation, operand: Tensor, b: int, a: int, positions: int) -> str | None:
+def why_torch(
+    op: tiles.Operation,
+    operand: Tensor,
+    b: int,
+    a: int,
+    positions: int,
+    epilogue: tiles.Epilogue = "plain",
+) -> str | None:
     """Why "auto" leaves a product to cuDNN, or None where the table says that Triton wins.
 
     Args:
@@ -364,6 +373,7 @@ def why_torch(op: tiles.Operation, operand: Tensor, b: int, a: int, positions: i
         b: channels of the small image.
         a: channels of the large image.
         positions: N·h·w of the small image.
+        epilogue: one of `tiles.EPILOGUES`.
     """
     device = operand.device
     if device.type != "cuda":
@@ -372,7 +382,8 @@ def why_torch(op: tiles.Operation, operand: Tensor, b: int, a: int, positions: i
     if torch.is_autocast_enabled("cuda") and dtype != torch.float64:
         dtype = torch.get_autocast_dtype("cuda")
     precision, _ = tiles.precision_of(dtype, device.type)
-    return tiles.why_torch(op, precision, b, a, positions, tiles.architecture_of(device))
+    architecture = tiles.architecture_of(device)
+    return tiles.why_torch(op, precision, b, a, positions, architecture, epilogue)
 
 
 def why_torch_on(device: torch.device) -> str | None:
@@ -391,8 +402,15 @@ def why_torch_on(device: torch.device) -> str | None:
 
 
 def _note() -> str:
-    """What has happened to layouts in this process, for `explain`."""
-    return f"NCHW tensors converted to channels_last so far: {conversions()}"
+    """What has happened to layouts in this process, and how it launched, for `explain`."""
+    said = f"NCHW tensors converted to channels_last so far: {conversions()}; {taken()}"
+    if torch.cuda.is_available():
+        architecture = tiles.architecture_of(torch.device("cuda", torch.cuda.current_device()))
+        said += (
+            f"; shapes that auto takes, each product of a backward asked again: "
+            f"{tiles.won(architecture)}"
+        )
+    return said
 
 
 _CONV_TRANSPOSE = register(
@@ -406,6 +424,7 @@ _CONV_TRANSPOSE = register(
             _why_torch_conv_transpose,
             why_torch_on,
             _note,
+            lambda: partial(_load_conv_transpose(), automatic=True),
         ),
     )
 )
@@ -414,7 +433,13 @@ _CONV = register(
         "conv2d",
         _conv_torch,
         TritonImplementation(
-            _load_conv, SCOPE, _why_unsupported, _why_torch_conv, why_torch_on, _note
+            _load_conv,
+            SCOPE,
+            _why_unsupported,
+            _why_torch_conv,
+            why_torch_on,
+            _note,
+            lambda: partial(_load_conv(), automatic=True),
         ),
     )
 )
@@ -423,7 +448,13 @@ _WEIGHT_GRAD = register(
         "conv_transpose2d_weight_grad",
         _weight_grad_torch,
         TritonImplementation(
-            _load_weight_grad, SCOPE, why_unsupported, _why_torch_weight_grad, why_torch_on, _note
+            _load_weight_grad,
+            SCOPE,
+            why_unsupported,
+            _why_torch_weight_grad,
+            why_torch_on,
+            _note,
+            lambda: partial(_load_weight_grad(), automatic=True),
         ),
     )
 )

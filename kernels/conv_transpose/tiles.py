@@ -10,8 +10,9 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
@@ -20,7 +21,12 @@ from ..private import constant_while_tracing
 
 Operation = Literal["dgrad", "fprop", "wgrad"]
 Precision = Literal["bf16", "fp16", "tf32", "fp32", "fp64"]
+# What a product is timed with, and against what. "statistics": those of its result and the
+# normalisation after it, against torch's two operators. "folded": a prologue besides, forward and
+# in the gradient of the weights, against a pass for it and both products without.
+Epilogue = Literal["plain", "statistics", "folded"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+EPILOGUES: tuple[Epilogue, ...] = get_args(Epilogue)
 PRECISIONS: dict[tuple[torch.dtype, str], Precision] = {
     (torch.bfloat16, "ieee"): "bf16",
     (torch.float16, "ieee"): "fp16",
@@ -45,6 +51,7 @@ class TileConfig(NamedTuple):
         warps: of a program.
         stages: of the software pipeline.
         nested: loop over taps around a loop over channels, rather than one loop over both.
+        tma: load boxes by TMA where the shape allows it, in one loop (`boxes.why_pointers`).
     """
 
     block_m: int
@@ -53,6 +60,29 @@ class TileConfig(NamedTuple):
     warps: int
     stages: int
     nested: bool = True
+    tma: bool = False
+
+
+class Measurement(NamedTuple):
+    """On what, and how, an entry was measured.
+
+    Attributes:
+        device: name of the GPU.
+        versions: of torch, triton and cuDNN.
+        how: what was timed, in words.
+        batch: images.
+        side: of the small image, in pixels.
+        microseconds: of Triton's side, see `EPILOGUES`, median.
+        other_microseconds: of the other side, median.
+    """
+
+    device: str
+    versions: str
+    how: str
+    batch: int
+    side: int
+    microseconds: float
+    other_microseconds: float
 
 
 class TuningEntry(NamedTuple):
@@ -69,6 +99,8 @@ class TuningEntry(NamedTuple):
             architecture.
         predicted_ratio: time of torch's operator over time of this one, as expected, or None.
         measured_ratio: the same as measured, or None.
+        epilogue: what was timed, one of `EPILOGUES`.
+        measurement: on what and how, or None where nothing was measured.
     """
 
     op: Operation
@@ -80,10 +112,23 @@ class TuningEntry(NamedTuple):
     verified: bool
     predicted_ratio: float | None
     measured_ratio: float | None
+    epilogue: str = "plain"
+    measurement: Measurement | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is an entry for: no two of a table have the same."""
+        return (*self[:5], self.epilogue)
 
 
 def config(
-    op: Operation, precision: Precision, b: int, a: int, positions: int, architecture: int
+    op: Operation,
+    precision: Precision,
+    b: int,
+    a: int,
+    positions: int,
+    architecture: int,
+    epilogue: Epilogue = "plain",
 ) -> TileConfig:
     """The configuration to launch a product with.
 
@@ -94,8 +139,10 @@ def config(
         a: channels of the large image x.
         positions: N·h·w of the small image.
         architecture: compute capability, 90 for 9.0.
+        epilogue: one of `EPILOGUES`; where the table has none for it, that of "plain".
     """
-    rows = entries(op, precision, b, a, architecture)
+    product = (op, precision, b, a, architecture)
+    rows = entries(*product, epilogue) or entries(*product)
     if rows:
         # Nearer to a measured shape than any rule, also below the fewest positions.
         return (_last_within(rows, positions) or rows[0]).config
@@ -103,19 +150,52 @@ def config(
 
 
 def why_torch(
-    op: Operation, precision: Precision, b: int, a: int, positions: int, architecture: int
+    op: Operation,
+    precision: Precision,
+    b: int,
+    a: int,
+    positions: int,
+    architecture: int,
+    epilogue: Epilogue = "plain",
 ) -> str | None:
-    """Why torch's operator is to be preferred, or None where the table says that Triton wins.
+    """Why torch's operators are to be preferred, or None where the table says that Triton wins.
 
     Args: as of `config`.
     """
-    entry = _last_within(entries(op, precision, b, a, architecture), positions)
-    shape = f"{op} in {precision} for {b} and {a} channels on sm_{architecture}"
+    entry = _last_within(entries(op, precision, b, a, architecture, epilogue), positions)
+    product = op if epilogue == "plain" else f"{op} with statistics"
+    shape = f"{product} in {precision} for {b} and {a} channels on sm_{architecture}"
     if entry is None or not entry.verified or entry.measured_ratio is None:
         return f"no launch configuration of {shape} is verified (python -m {PACKAGE}.tune)"
     if entry.measured_ratio < 1:
         return f"measured at {entry.measured_ratio:.2f} of torch's speed: {shape}"
     return None
+
+
+def folds(
+    op: Operation, precision: Precision, b: int, a: int, positions: int, architecture: int
+) -> bool:
+    """Whether the table says that a product had better normalise its operand while loading it.
+
+    Only where that was measured: a prologue is computed again for every tap and tile, some 16 to
+    32 times an element, where a pass of its own does it once.
+
+    Args: as of `config`.
+    """
+    entry = _last_within(entries(op, precision, b, a, architecture, "folded"), positions)
+    ratio = None if entry is None or not entry.verified else entry.measured_ratio
+    return ratio is not None and ratio >= 1
+
+
+def won(architecture: int) -> str:
+    """In how many of its measured shapes each product was at least as fast as torch's operators."""
+    measured: dict[str, list[bool]] = {}
+    for row in table(architecture):
+        if row.verified and row.measured_ratio is not None:
+            name = row.op if row.epilogue == "plain" else f"{row.op} {row.epilogue}"
+            measured.setdefault(name, []).append(row.measured_ratio >= 1)
+    shares = [f"{name} {sum(found)} of {len(found)}" for name, found in sorted(measured.items())]
+    return ", ".join(shares) or "nothing measured"
 
 
 def _last_within(rows: tuple[TuningEntry, ...], positions: int) -> TuningEntry | None:
@@ -130,17 +210,23 @@ def _last_within(rows: tuple[TuningEntry, ...], positions: int) -> TuningEntry |
 # Dynamo would trace the reading of a file, through functools.cache too.
 @constant_while_tracing
 def entries(
-    op: Operation, precision: Precision, b: int, a: int, architecture: int
+    op: Operation,
+    precision: Precision,
+    b: int,
+    a: int,
+    architecture: int,
+    epilogue: Epilogue = "plain",
 ) -> tuple[TuningEntry, ...]:
     """The table's entries for one product of one precision and channels, by positions."""
-    return _entries(op, precision, b, a, architecture)
+    return _entries(op, precision, b, a, architecture, epilogue)
 
 
 @functools.cache
 def _entries(
-    op: Operation, precision: Precision, b: int, a: int, architecture: int
+    op: Operation, precision: Precision, b: int, a: int, architecture: int, epilogue: Epilogue
 ) -> tuple[TuningEntry, ...]:
-    rows = (row for row in table(architecture) if row[:4] == (op, precision, b, a))
+    product = (op, precision, b, a, epilogue)
+    rows = (row for row in table(architecture) if (*row[:4], row.epilogue) == product)
     return tuple(sorted(rows, key=lambda row: row.positions))
 
 
@@ -186,7 +272,7 @@ def read_table(path: Path) -> tuple[TuningEntry, ...]:
     """
     try:
         rows = json.loads(path.read_text())["entries"]
-        found = tuple(TuningEntry(**{**row, "config": TileConfig(**row["config"])}) for row in rows)
+        found = tuple(_entry(row) for row in rows)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a table of launch configurations: {error!r}") from error
     for entry in found:
@@ -195,17 +281,43 @@ def read_table(path: Path) -> tuple[TuningEntry, ...]:
                 f"{path}: op={entry.op!r}, precision={entry.precision!r}; expected one of "
                 f"{', '.join(OPERATIONS)} and one of {', '.join(PRECISIONS.values())}"
             )
+        if entry.epilogue not in EPILOGUES:
+            raise ValueError(
+                f"{path}: epilogue={entry.epilogue!r}; expected one of {', '.join(EPILOGUES)}"
+            )
     return found
 
 
+def _entry(row: Mapping[str, Any]) -> TuningEntry:
+    timed = row.get("measurement")
+    return TuningEntry(
+        **{
+            **row,
+            "config": TileConfig(**row["config"]),
+            "measurement": None if timed is None else Measurement(**timed),
+        }
+    )
+
+
 def rule(
-    op: Operation, precision: Precision, b: int, a: int, positions: int, architecture: int
+    op: Operation,
+    precision: Precision,
+    b: int,
+    a: int,
+    positions: int,
+    architecture: int,
+    tma: bool = True,
 ) -> TileConfig:
     """A configuration for a shape that no table has.
 
     Tiles as large as the accumulator allows without spilling (`python -m benchmarks.resources`),
-    and never wider than the product. Args: as of `config`.
+    and never wider than the product.
+
+    Args: as of `config`, and
+        tma: whether it may be one of boxes.
     """
+    if tma and architecture in WGMMA and precision in ("bf16", "fp16") and a % 64 == 0:
+        return _rule_of_boxes(op, b, a, positions)
     large = architecture in LARGE_SHARED_MEMORY
     if precision in ("fp32", "fp64"):  # without tensor cores operands are registers, too
         base = TileConfig(64, 64, 16, 4 if precision == "fp32" else 8, 2)
@@ -253,6 +365,21 @@ def rule(
         stages = base.stages if inner == 16 * a else 2
         return TileConfig(64, block_n, block_k, 4, stages, nested=False)
     return TileConfig(block_m, block_n, block_k, 4, base.stages, nested=False)
+
+
+def _rule_of_boxes(op: Operation, b: int, a: int, positions: int) -> TileConfig:
+    """256 positions × 128 channels, which the tensor cores read least for; less for few tiles."""
+    block_a = 128 if a % 128 == 0 else 64
+    if op == "wgrad":
+        block_m = 256 if b >= 256 and block_a == 128 else _covering(b, 128)
+        warps = 8 if block_m * block_a > 128 * 64 else 4
+        return TileConfig(max(64, block_m), block_a, 64, warps, 3, tma=True)
+    block_n = block_a if op == "dgrad" else max(64, _covering(b, 128))
+    programs = (a // block_n) * 4 if op == "dgrad" else _cdiv(b, block_n)
+    if block_n == 128 and _cdiv(positions, 256) * programs >= _FEW_TILES:
+        return TileConfig(256, 128, 64, 8, 3, tma=True)
+    # One group of four warps: two such programs share a multiprocessor.
+    return TileConfig(128, 64, 64, 4, 3, tma=True)
 
 
 def lighter(config: TileConfig, precision: Precision) -> TileConfig:

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import conv_transpose_model as model
 from benchmarks.conv_transpose import Clock, _options, measure, problems
 from benchmarks.conv_transpose_model import prediction
 from kernels.conv_transpose.tiles import TileConfig, TuningEntry
@@ -51,5 +52,29 @@ def test_a_prediction_is_never_better_than_its_roof():
     assert row["bound_by"] == "traffic"
     # 4 taps in each of ⌈4 · 32 · 2 / 132⌉ = 2 waves
     assert row["drains_us"] == pytest.approx(4 * 2 * 0.8, abs=0.1)
+    assert row["issue_us"] is None or row["issue_us"] < row["predicted_us"]
     flat = prediction(entry._replace(config=entry.config._replace(nested=False)))
     assert flat["drains_us"] == pytest.approx(2 * 0.8, abs=0.1)
+
+
+def test_instructions_are_issued_by_four_schedulers(monkeypatch: pytest.MonkeyPatch):
+    config = TileConfig(256, 128, 64, 8, 3, tma=True)
+    entry = TuningEntry("dgrad", "bf16", 512, 256, 8192, config, False, None, None)
+    monkeypatch.setattr(model, "issued_a_step", lambda entry: 2000.0)
+    row = prediction(entry)
+    # ⌈8192/256⌉ · 2 · 4 tiles of 4 · 8 steps, 8 warps each, on 132 · 4 schedulers.
+    cycles = 2000 * 8 * 256 * 32 / (132 * 4)
+    assert row["issue_us"] == pytest.approx(1e6 * cycles / model.CLOCK, abs=0.1)
+    assert row["bound_by"] == "issue"
+    assert row["loop"] == "boxes"
+    assert row["drains_us"] == pytest.approx(2 * 0.8, abs=0.1)  # one loop, two waves
+
+
+def test_instructions_come_from_the_rows_of_the_same_kernel(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("triton")
+    config = TileConfig(256, 128, 64, 8, 3, tma=True)
+    entry = TuningEntry("dgrad", "bf16", 512, 256, 8192, config, False, None, None)
+    name = "conv_transpose: dgrad bf16 512<>256 128x64 in boxes of 16x4x4 w8 s3 plain"
+    monkeypatch.setattr(model, "_loops", lambda: {name: 96.0})
+    assert model.issued_a_step(entry) == 96
+    assert model.issued_a_step(entry._replace(config=config._replace(stages=4))) is None

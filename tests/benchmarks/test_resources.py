@@ -1,3 +1,5 @@
+import csv
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -7,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.offline import SHARED_MEMORY, Case, Resources, compile_case
-from benchmarks.resources import cases, defects, jobs, packages
+from benchmarks.offline import SHARED_MEMORY, Case, Loop, Resources, compile_case, main_loop
+from benchmarks.resources import COMPARED, cases, defects, jobs, loop_columns, packages, worse
 
 pytest.importorskip("triton")
 
@@ -87,6 +89,106 @@ def test_nothing_is_compiled_under_the_interpreter(monkeypatch: pytest.MonkeyPat
 )
 def test_defects(resources: Resources, found: list[str]):
     assert defects(UNUSED, resources, 90) == found
+
+
+LISTING = """
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+.L_x_0:
+        /*0010*/                   IADD3 R2, R2, 0x1, RZ ;
+        /*0020*/              @P0 BRA `(.L_x_0) ;
+.L_x_1:
+        /*0030*/                   SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [UR4], R6 ;
+        /*0040*/                   HGMMA.64x128x16.F32.BF16 R88, gdesc[UR16].tnspA, R88 ;
+        /*0050*/                   HGMMA.64x128x16.F32.BF16 R24, R4, gdesc[UR20], R24, gsb0 ;
+        /*0060*/                   WARPGROUP.DEPBAR.LE gsb0, 0x1 ;
+        /*0070*/              @!P1 BRA `(.L_x_1) ;
+        /*0080*/               @P2 BRA `(.L_x_0) ;
+        /*0090*/                   EXIT ;
+"""
+
+
+def test_the_main_loop_is_the_shortest_with_products():
+    assert main_loop(LISTING) == Loop(instructions=5, products=2, from_registers=1, waits=2)
+    assert main_loop(LISTING.replace("HGMMA", "HMMA")) is None
+    assert main_loop("") is None
+
+
+ROW = {"kernel": "p", "architecture": "sm_90", "registers": 154, "spills": 0, "shared_bytes": 1,
+       "loop_per_hgmma": 24.5, "loop_hgmma": 4, "operand_a_in_registers": 0,
+       "waits_per_step": 2}  # fmt: skip
+
+
+def test_more_of_anything_is_worse():
+    held = {name: str(value) for name, value in ROW.items()}
+    held["triton"] = importlib.metadata.version("triton")
+    assert worse([ROW], [held]) == []
+    assert worse([{**ROW, "registers": 150}], [held]) == []
+    for column in COMPARED:
+        more = {**ROW, column: ROW[column] + 1}
+        assert worse([more], [held]) == [
+            f"p on sm_90: {column} {more[column]}, committed {held[column]}"
+        ]
+        assert worse([more], [{**held, "triton": "0.0"}]) == []  # another compiler
+        assert worse([more], [{**held, "architecture": "sm_80"}]) == []
+    without = {**ROW, **loop_columns(None)}
+    assert worse([without], [held]) == []
+    assert worse([ROW], [{**held, "waits_per_step": ""}]) == []
+
+
+def test_a_loop_as_columns():
+    assert loop_columns(Loop(98, 8, 0, 2)) == {
+        "loop_per_hgmma": 12.25, "loop_hgmma": 8, "operand_a_in_registers": 0, "waits_per_step": 2,
+    }  # fmt: skip
+    assert set(loop_columns(None).values()) == {None}
+
+
+def committed() -> list[dict[str, str]]:
+    with (ROOT / "benchmarks/results/resources.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_products_on_boxes_issue_no_more_than_they_may():
+    """Of 64 along the sum, a warp group: 4 × m64n256k16 for dgrad, 8 × m64n128k16 for wgrad."""
+    rows = [row for row in committed() if " in boxes of " in row["kernel"]]
+    assert {row["architecture"] for row in rows} == {"sm_90", "sm_100"}
+    for row in rows:
+        assert row["spills"] == "0", row
+        if row["architecture"] == "sm_90":
+            assert row["operand_a_in_registers"] == "0", row
+            assert int(row["waits_per_step"]) <= 2, row  # for the loads, and for the last product
+            steps = float(row["loop_per_hgmma"]) * float(row["loop_hgmma"])
+            assert steps <= (98 if "fprop" not in row["kernel"] else 102), row
+
+
+# Products on boxes, and one by pointers: as committed, or better.
+WATCHED = textwrap.dedent(
+    """
+    import csv
+    from benchmarks.report import RESULTS
+    from benchmarks.resources import cases, measure, worse
+
+    wanted = (
+        "dgrad bf16 512<>256 128x64 in boxes of 16x4x4 w8 s3 statistics",
+        "fprop bf16 256<>128 128x64 in boxes of 4x8x8 w8 s3 plain",
+        "wgrad bf16 512<>256 256x128 in boxes of 4x4x4 w8 s3 plain",
+        "dgrad bf16 512<>256 128x128x64 w8 s3 statistics",
+    )
+    names = [case.name for case in cases("conv_transpose")]
+    rows = [measure(("conv_transpose", names.index(name), 90)) for name in wanted]
+    with (RESULTS / "resources.csv").open(newline="") as file:
+        for regression in worse(rows, csv.DictReader(file)):
+            print(regression)
+    """
+)
+
+
+def test_main_loops_are_no_worse_than_committed(tmp_path: Path):
+    """All kernels: `python -m benchmarks.resources --check`."""
+    script = tmp_path / "watched.py"
+    script.write_text(WATCHED)
+    done = run(script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
 
 
 def test_every_package_has_cases_of_different_names():

@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -322,3 +323,19 @@ def test_compiled_functions_keep_what_was_asked_for_when_traced() -> None:
     assert torch.equal(compiled(X), twice(X))
     with use_impl("triton"):
         assert torch.equal(compiled(X), twice(X))
+
+
+def test_auto_may_run_another_function_than_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    implementation = TritonImplementation(
+        lambda: lambda x: x + 1,
+        "anything",
+        yes,
+        yes,
+        load_automatic=lambda: lambda x: x + 2,
+    )
+    operator = Operator("either", lambda x: x, implementation)
+    monkeypatch.setattr(dispatch, "_why_not_on", lambda device, request: None)
+    x = torch.zeros(1)
+    assert [operator.run(impl, x).item() for impl in ("torch", "triton", "auto")] == [0, 1, 2]
+    without = Operator("one", lambda x: x, replace(implementation, load_automatic=None))
+    assert without.run("auto", x).item() == 1

@@ -6,8 +6,9 @@ A normalised block in training runs as
       →  either one pass that applies normalisation and activation,
       →  or none: the next product applies them while it loads the tensor (`folding`).
 
-In the second case the activated tensor never exists: forward neither writes nor saves it, and
-backward computes again what it needs of it. Two functions with derivatives are enough for both:
+On CUDA the second is for where it was measured to win (`tiles.folds`). Then the activated tensor
+never exists: forward neither writes nor saves it, and backward computes again what it needs of it.
+Two functions with derivatives are enough for both:
 
     _Product    x, W, b          ↦ activation(product(x, W, b))
                 y, γ, β, W, b    ↦ activation(product(f(normalise(y, γ, β)), W, b))
@@ -21,12 +22,14 @@ derivatives of any order.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...private import intercepted, looked_into
+from .. import tiles, twin
 from ..activations import ActivationName
 from ..definitions.normalisation import BatchNorm, ChannelMoments, Coefficients, normalised
 from ..definitions.products import Prologue, WithStatistics
@@ -43,6 +46,10 @@ Gradients = tuple[Tensor | None, ...]
 # Not the public functions: whoever calls layers on Triton has asked dispatch already, and between
 # two layers everything stays in channels_last.
 TRITON = Convolutions(products.dgrad, products.fprop)
+# The same, whose derivatives may be torch's.
+AUTOMATIC = Convolutions(
+    partial(products.dgrad, automatic=True), partial(products.fprop, automatic=True)
+)
 
 
 class _Pending(NamedTuple):
@@ -54,34 +61,59 @@ class _Pending(NamedTuple):
     activation: ActivationName | None
 
 
-def run_layers(x: Tensor, layers: Sequence[Layer], folding: bool = True) -> Tensor:
+def run_layers(
+    x: Tensor, layers: Sequence[Layer], folding: bool | None = None, automatic: bool = False
+) -> Tensor:
     """All layers on Triton.
 
     Args:
         x: [N, C, H, W]; bf16, fp16, fp32 or fp64.
         layers: what to compute, one after the other.
-        folding: let a product apply the normalisation before it, rather than a pass of its own.
+        folding: let a product apply the normalisation before it, rather than a pass of its own;
+            None for what the table says of each product, and always in the interpreter.
+        automatic: ask for each product of the derivatives whether torch's is to be preferred.
     """
     weights = [layer.weight for layer in layers]
     if torch.compiler.is_compiling() or intercepted(x):
-        return in_layout(composition(x, layers, TRITON), x, *weights)
+        return in_layout(composition(x, layers, _convolutions(automatic)), x, *weights)
     held: Tensor | _Pending = x
     for layer in layers:
-        held = _run(held, _cast(folded(layer), x.device.type), folding)
+        held = _run(held, _cast(folded(layer), x.device.type), folding, automatic)
     return in_layout(_tensor(held), x, *weights)
 
 
-def _run(held: Tensor | _Pending, layer: Layer, folding: bool) -> Tensor | _Pending:
+def _convolutions(automatic: bool) -> Convolutions:
+    return AUTOMATIC if automatic else TRITON
+
+
+def _folds(y: Tensor, layer: Layer) -> bool:
+    """Whether the table says that the layer's product had better normalise y while loading it."""
+    if y.device.type != "cuda":  # interpreted
+        return True
+    assert layer.weight is not None
+    op: tiles.Operation = "dgrad" if layer.transposed else "fprop"
+    scale = 1 if layer.transposed else 2
+    b, a = layer.weight.shape[:2]
+    precision, _ = tiles.precision_of(y.dtype, y.device.type)
+    positions = y.shape[0] * (y.shape[2] // scale) * (y.shape[3] // scale)
+    return tiles.folds(op, precision, b, a, positions, tiles.architecture_of(y.device))
+
+
+def _run(
+    held: Tensor | _Pending, layer: Layer, folding: bool | None, automatic: bool
+) -> Tensor | _Pending:
     if layer.weight is None:
         return _normalisation_alone(_tensor(held), layer)
-    if not folding:
+    if isinstance(held, _Pending) and not (_folds(held.y, layer) if folding is None else folding):
         held = _tensor(held)
     if isinstance(held, Tensor):
         held = held.to(layer.weight.dtype)  # differs under autocast only
     if layer.norm is None:
-        # Without a prologue it is an operator of its own.
-        return product(held, layer, TRITON) if isinstance(held, Tensor) else _product(held, layer)
-    y, mean, m2, count = _product(held, layer)
+        if isinstance(held, Tensor):  # without a prologue it is an operator of its own
+            return product(held, layer, _convolutions(automatic))
+        alone: Tensor = _product(held, layer, automatic)
+        return alone
+    y, mean, m2, count = _product(held, layer, automatic)
     numbers = launch.coefficients(ChannelMoments(mean, m2, count), _detached(layer.norm))
     return _Pending(y, layer.norm, numbers, layer.activation)
 
@@ -130,17 +162,18 @@ class _How(NamedTuple):
     normalised: bool  # whether the operand is, on its way in
     before: ActivationName | None  # its activation then
     eps: float
+    automatic: bool  # ask again for each product of a derivative
 
 
-def _product(held: Tensor | _Pending, layer: Layer) -> Any:
+def _product(held: Tensor | _Pending, layer: Layer, automatic: bool) -> Any:
     """The layer's product, [N, Cout, …]; with moments where the layer is normalised."""
     statistics = layer.norm is not None
     activation = None if statistics else layer.activation
     if isinstance(held, Tensor):
-        how = _How(layer.transposed, activation, statistics, False, None, 0.0)
+        how = _How(layer.transposed, activation, statistics, False, None, 0.0, automatic)
         return _product_op(held, layer.weight, layer.bias, None, None, None, how)
     norm = held.norm
-    how = _How(layer.transposed, activation, statistics, True, held.activation, norm.eps)
+    how = _How(layer.transposed, activation, statistics, True, held.activation, norm.eps, automatic)
     return _product_op(
         held.y, layer.weight, layer.bias, norm.weight, norm.bias, held.coefficients, how
     )
@@ -190,7 +223,8 @@ class _Product(torch.autograd.Function):
             return (None,) * 7
         batched = looked_into(g)  # stands for a batch of gradients, to PyTorch's operators alone
         if batched or torch.is_grad_enabled():
-            composed = _composed_product(ctx.how, TORCH if batched else TRITON)
+            own = _convolutions(ctx.how.automatic)
+            composed = _composed_product(ctx.how, TORCH if batched else own)
             grads = _differentiated(composed, (x, weight, bias, gamma, beta), g, need)
         else:
             coefficients = Coefficients(*numbers) if numbers else None
@@ -219,23 +253,48 @@ def _product_backward(
         dbias = total if need_bias else None
     elif need_bias:
         dbias = g.sum((0, 2, 3))
-    if need_weight and how.transposed:
-        dweight = wgrad(g, x, y_prologue=prologue)
-    elif need_weight:
-        dweight = wgrad(x, g, x_prologue=prologue)
+    if need_weight:
+        dweight = _weight_grad(g, x, prologue, how)
     if need_x or need_gamma or need_beta:
-        size = (x.shape[2], x.shape[3])
-        dx = fprop(g, weight) if how.transposed else dgrad(g, weight, size=size)
+        dx = _operand_grad(g, x, weight, how)
         if numbers is not None:
-            assert isinstance(dx, Tensor)
             dx, dgamma, dbeta = launch.apply_backward(dx, x, numbers, how.before)
     return (
-        dx if need_x else None,  # type: ignore[return-value]
+        dx if need_x else None,
         dweight,
         _like(dbias, bias, need_bias),
         _like(dgamma, gamma, need_gamma),
         _like(dbeta, beta, need_beta),
     )
+
+
+def _weight_grad(g: Tensor, x: Tensor, prologue: Prologue | None, how: _How) -> Tensor:
+    large, small = (g, x) if how.transposed else (x, g)
+    if not _torchs("wgrad", large, small, how):
+        on_x, on_y = (None, prologue) if how.transposed else (prologue, None)
+        return wgrad(large, small, x_prologue=on_x, y_prologue=on_y)
+    if prologue is not None:
+        x = launch.apply(x, *prologue)
+    return twin.wgrad_again(*((g, x) if how.transposed else (x, g)))
+
+
+def _operand_grad(g: Tensor, x: Tensor, weight: Tensor, how: _How) -> Tensor:
+    """Of what the product reads, in its shape, that of x."""
+    if how.transposed:
+        torchs = _torchs("fprop", g, x, how)
+        result = twin.fprop_again(g, weight) if torchs else fprop(g, weight)
+    else:
+        size = (x.shape[2], x.shape[3])
+        torchs = _torchs("dgrad", x, g, how)
+        result = twin.dgrad_again(g, weight, size) if torchs else dgrad(g, weight, size=size)
+    assert isinstance(result, Tensor)  # no statistics were asked for
+    return result
+
+
+def _torchs(op: tiles.Operation, large: Tensor, small: Tensor, how: _How) -> bool:
+    """Whether a product of a derivative is left to torch."""
+    n, b, h, w = small.shape
+    return how.automatic and products.prefers_torch(op, small, b, large.shape[1], n * h * w)
 
 
 def _like(grad: Tensor | None, parameter: Tensor | None, need: bool) -> Tensor | None:

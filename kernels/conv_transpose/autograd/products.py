@@ -8,10 +8,13 @@ Each is linear in both arguments and each one's derivatives are the other two, s
 runs on the same kernels: R1, gradient penalties and path lengths included. An activation in the
 epilogue is differentiated in terms of its output, which is saved instead of its input.
 
+Under "auto" dispatch has asked for the product itself whether Triton is the faster one. Each
+product of its derivatives, another one of other shapes, is asked for in turn (`prefers_torch`).
+
 In eager mode these are plain autograd functions; under `torch.compile` they are operators of
 `torch.library`, opaque to the compiler, and so they are where something else takes operators for
 itself: counters of operations, fake tensors. The library's own dispatch would cost every eager
-call some ten microseconds. Both have the same derivatives, written once over the set of operators
+call some ten microseconds. All have the same derivatives, written once over the set of operators
 to use.
 """
 
@@ -25,43 +28,76 @@ from torch import Tensor
 from ...private import count_operations, intercepted, looked_into
 from .. import twin
 from ..activations import activation_backward
+from ..functions import why_torch
 from ..geometry import Geometry
 from ..launch import products as launch
 from ..layout import channels_last, empty_channels_last, in_layout
+from ..tiles import Operation
 
 Grads = tuple[Tensor | None, ...]
 
 
 def conv_transpose2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, geometry: Geometry
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str | None,
+    geometry: Geometry,
+    automatic: bool = False,
 ) -> Tensor:
-    """`functions.conv_transpose2d` on Triton. Arguments are checked there."""
-    return in_layout(dgrad(x, weight, bias, activation), x, weight)
+    """`functions.conv_transpose2d` on Triton. Arguments are checked there.
+
+    Here and below, `automatic` has each product of the derivatives asked for by itself.
+    """
+    return in_layout(dgrad(x, weight, bias, activation, automatic), x, weight)
 
 
 def conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None, geometry: Geometry
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str | None,
+    geometry: Geometry,
+    automatic: bool = False,
 ) -> Tensor:
     """`functions.conv2d` on Triton. Arguments are checked there."""
-    return in_layout(fprop(x, weight, bias, activation), x, weight)
+    return in_layout(fprop(x, weight, bias, activation, automatic), x, weight)
 
 
-def conv_transpose2d_weight_grad(x: Tensor, grad: Tensor) -> Tensor:
+def conv_transpose2d_weight_grad(x: Tensor, grad: Tensor, automatic: bool = False) -> Tensor:
     """`functions.conv_transpose2d_weight_grad` on Triton. Arguments are checked there."""
     y, cast_grad, _ = _cast(x, grad, None)
-    return in_layout(_products(cast_grad, y).wgrad(cast_grad, y), x, grad)
+    return in_layout(_products(automatic, cast_grad, y).wgrad(cast_grad, y), x, grad)
 
 
-def dgrad(y: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+def dgrad(
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str | None,
+    automatic: bool = False,
+) -> Tensor:
     """activation(dgrad(y, weight) + bias) in channels_last, whatever the operands are in."""
     y, weight, bias = _cast(y, weight, bias)
-    return _products(y, weight).dgrad(y, weight, bias, activation, 2 * y.shape[2], 2 * y.shape[3])
+    size = (2 * y.shape[2], 2 * y.shape[3])
+    return _products(automatic, y, weight).dgrad(y, weight, bias, activation, *size)
 
 
-def fprop(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+def fprop(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str | None,
+    automatic: bool = False,
+) -> Tensor:
     """activation(fprop(x, weight) + bias) in channels_last, whatever the operands are in."""
     x, weight, bias = _cast(x, weight, bias)
-    return _products(x, weight).fprop(x, weight, bias, activation)
+    return _products(automatic, x, weight).fprop(x, weight, bias, activation)
+
+
+def prefers_torch(op: Operation, operand: Tensor, b: int, a: int, positions: int) -> bool:
+    """Whether "auto" leaves a product of derivatives to torch; asked as `functions.why_torch`."""
+    return why_torch(op, operand, b, a, positions) is not None
 
 
 class _Products(NamedTuple):
@@ -72,8 +108,33 @@ class _Products(NamedTuple):
     wgrad: Callable[..., Tensor]
 
 
-def _products(*operands: Tensor) -> _Products:
-    return _LIBRARY if torch.compiler.is_compiling() or intercepted(*operands) else _EAGER
+def _products(automatic: bool, *operands: Tensor) -> _Products:
+    if torch.compiler.is_compiling() or intercepted(*operands):
+        return _LIBRARY_AUTOMATIC if automatic else _LIBRARY
+    return _EAGER_AUTOMATIC if automatic else _EAGER
+
+
+def _asking(own: _Products) -> _Products:
+    """Products without bias and activation, torch's where the table prefers those."""
+
+    def dgrad(y: Tensor, weight: Tensor, _: None, __: None, height: int, width: int) -> Tensor:
+        b, a = weight.shape[:2]
+        positions = y.shape[0] * y.shape[2] * y.shape[3]
+        products = _TORCH if prefers_torch("dgrad", y, b, a, positions) else own
+        return products.dgrad(y, weight, None, None, height, width)
+
+    def fprop(x: Tensor, weight: Tensor, _: None, __: None) -> Tensor:
+        b, a = weight.shape[:2]
+        positions = x.shape[0] * (x.shape[2] // 2) * (x.shape[3] // 2)
+        products = _TORCH if prefers_torch("fprop", x, b, a, positions) else own
+        return products.fprop(x, weight, None, None)
+
+    def wgrad(x: Tensor, y: Tensor) -> Tensor:
+        positions = y.shape[0] * y.shape[2] * y.shape[3]
+        found = prefers_torch("wgrad", y, y.shape[1], x.shape[1], positions)
+        return (_TORCH if found else own).wgrad(x, y)
+
+    return _Products(dgrad, fprop, wgrad)
 
 
 def _for(products: _Products, g: Tensor) -> tuple[_Products, Tensor]:
@@ -83,7 +144,10 @@ def _for(products: _Products, g: Tensor) -> tuple[_Products, Tensor]:
     """
     if looked_into(g):
         return _TORCH, g
-    return _LIBRARY if intercepted(g) else products, channels_last(g)
+    if intercepted(g):
+        asking = products is _EAGER_ASKING or products is _LIBRARY_ASKING
+        products = _LIBRARY_ASKING if asking else _LIBRARY
+    return products, channels_last(g)
 
 
 def _cast(x: Tensor, other: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -218,7 +282,27 @@ class _Wgrad(torch.autograd.Function):
         return _wgrad_backward(_EAGER, ctx, *grads)
 
 
+class _DgradAutomatic(_Dgrad):
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Grads:
+        return _dgrad_backward(_EAGER_ASKING, ctx, *grads)
+
+
+class _FpropAutomatic(_Fprop):
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Grads:
+        return _fprop_backward(_EAGER_ASKING, ctx, *grads)
+
+
+class _WgradAutomatic(_Wgrad):
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Grads:
+        return _wgrad_backward(_EAGER_ASKING, ctx, *grads)
+
+
 _EAGER = _Products(_Dgrad.apply, _Fprop.apply, _Wgrad.apply)
+_EAGER_AUTOMATIC = _Products(_DgradAutomatic.apply, _FpropAutomatic.apply, _WgradAutomatic.apply)
+_EAGER_ASKING = _asking(_EAGER_AUTOMATIC)
 
 
 # Of derivatives alone, which have neither bias nor activation.
@@ -236,19 +320,28 @@ _TORCH = _Products(
 _NAMESPACE = __name__.removesuffix(".autograd.products").replace(".", "_")
 
 
-def _operator(
-    name: str,
-    body: Callable[..., Tensor],
-    fake: Callable[..., Tensor],
-    save: Callable[..., None],
-    backward: Callable[..., Grads],
-) -> Callable[..., Tensor]:
-    operator = torch.library.custom_op(f"{_NAMESPACE}::{name}", body, mutates_args=())
-    operator.register_fake(fake)
-    operator.register_autograd(
-        lambda ctx, g: backward(_LIBRARY, ctx, g), setup_context=_unpacked(save)
+def _library(suffix: str, derivatives: Callable[[], _Products]) -> _Products:
+    """The operators, whose derivatives are products of the set that `derivatives` gives."""
+
+    def operator(
+        name: str,
+        body: Callable[..., Tensor],
+        fake: Callable[..., Tensor],
+        save: Callable[..., None],
+        backward: Callable[..., Grads],
+    ) -> Callable[..., Tensor]:
+        made = torch.library.custom_op(f"{_NAMESPACE}::{name}{suffix}", body, mutates_args=())
+        made.register_fake(fake)
+        made.register_autograd(
+            lambda ctx, g: backward(derivatives(), ctx, g), setup_context=_unpacked(save)
+        )
+        return made
+
+    return _Products(
+        operator("dgrad", _dgrad_body, _dgrad_fake, _save_operands, _dgrad_backward),
+        operator("fprop", _fprop_body, _fprop_fake, _save_operands, _fprop_backward),
+        operator("wgrad", _wgrad_body, _wgrad_fake, _save_inputs, _wgrad_backward),
     )
-    return operator
 
 
 def _unpacked(save: Callable[..., None]) -> Callable[..., None]:
@@ -259,12 +352,9 @@ def _unpacked(save: Callable[..., None]) -> Callable[..., None]:
     return setup_context
 
 
-_LIBRARY = _Products(
-    _operator("dgrad", _dgrad_body, _dgrad_fake, _save_operands, _dgrad_backward),
-    _operator("fprop", _fprop_body, _fprop_fake, _save_operands, _fprop_backward),
-    _operator("wgrad", _wgrad_body, _wgrad_fake, _save_inputs,
-              _wgrad_backward),
-)  # fmt: skip
+_LIBRARY: _Products = _library("", lambda: _LIBRARY)
+_LIBRARY_AUTOMATIC: _Products = _library("_automatic", lambda: _LIBRARY_ASKING)
+_LIBRARY_ASKING: _Products = _asking(_LIBRARY_AUTOMATIC)
 
 
 # Two operations a multiplication: 16 taps of A·B weights at every pixel of the small image, in
@@ -288,4 +378,5 @@ def _wgrad_count(
 
 
 for _name, _count in (("dgrad", _dgrad_count), ("fprop", _fprop_count), ("wgrad", _wgrad_count)):
-    count_operations(getattr(getattr(torch.ops, _NAMESPACE), _name), _count)
+    for _suffix in ("", "_automatic"):
+        count_operations(getattr(getattr(torch.ops, _NAMESPACE), _name + _suffix), _count)

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ...dispatch import launching_on
-from .. import tiles
+from .. import boxes, tiles
 from ..definitions.products import (
     Prologue,
     Size,
@@ -29,6 +29,7 @@ from ..triton.dgrad import dgrad_kernel, dgrad_packed_kernel
 from ..triton.fprop import fprop_kernel
 from ..triton.statistics import combine_statistics_kernel
 from ..triton.wgrad import sum_splits_kernel, wgrad_kernel
+from . import boxes as on_boxes
 
 _TYPES = {
     torch.bfloat16: tl.bfloat16,
@@ -89,10 +90,17 @@ def dgrad(
     rows, columns = (height + 1) // 2, (width + 1) // 2
     positions = n * rows * columns
     packed = a <= tiles.PACKED_CHANNELS
+    chosen = _config(_Call("dgrad", x, y, weight, prologue is not None, statistics), config)
+    if chosen.tma:
+        cut = boxes.cut(chosen.block_m, n, h, w)
+        parts = Parts(x, a, 4 * cut.tiles) if statistics else None
+        with launching_on(x.device):
+            on_boxes.dgrad(
+                y, weight, bias, activation, x, _part_arguments(parts), cut, chosen, _arithmetic(y)
+            )
+        return x if parts is None else WithStatistics(x, *parts.combined(), n * height * width)
     heavy = statistics or prologue is not None
-    options, precision, chosen = _options(
-        "dgrad", y, b, a, n * h * w, config, (y, weight, x), heavy
-    )
+    options, precision, chosen = _options(chosen, y, (y, weight, x), heavy)
     tiles_m = triton.cdiv(positions, chosen.block_m)
     parts = Parts(x, a, 4 * tiles_m) if statistics else None
     if x.numel() > 0:
@@ -139,10 +147,17 @@ def fprop(
     h, w = height // 2, width // 2
     y = empty_channels_last(x, n, b, h, w)
     positions = n * h * w
+    chosen = _config(_Call("fprop", x, y, weight, prologue is not None, statistics), config)
+    if chosen.tma:
+        cut = boxes.cut(chosen.block_m, n, h, w)
+        parts = Parts(y, b, cut.tiles) if statistics else None
+        with launching_on(y.device):
+            on_boxes.fprop(
+                x, weight, bias, activation, y, _part_arguments(parts), cut, chosen, _arithmetic(x)
+            )
+        return y if parts is None else WithStatistics(y, *parts.combined(), positions)
     heavy = statistics or prologue is not None
-    options, precision, chosen = _options(
-        "fprop", x, b, a, positions, config, (x, weight, y), heavy
-    )
+    options, precision, chosen = _options(chosen, x, (x, weight, y), heavy)
     tiles_m = triton.cdiv(positions, chosen.block_m)
     parts = Parts(y, b, tiles_m) if statistics else None
     if y.numel() > 0:
@@ -185,25 +200,33 @@ def wgrad(
     if positions == 0 or weight.numel() == 0:
         return weight.zero_()
     narrow = a <= tiles.NARROW_CHANNELS
-    options, precision, chosen = _options("wgrad", y, b, a, positions, config, (x, y))
+    normalised = x_prologue is not None or y_prologue is not None
+    chosen = _config(_Call("wgrad", x, y, None, normalised), config)
     columns = 16 * a if narrow else a
     tiles_mn = triton.cdiv(b, chosen.block_m) * triton.cdiv(columns, chosen.block_n)
     tiles_mn = tiles_mn if narrow else 16 * tiles_mn
+    if chosen.tma:  # the last box may reach beyond the last image
+        cut = boxes.cut(chosen.block_k, n, h, w)
+        positions = cut.tiles * chosen.block_k
     splits, per_split = _split(positions, tiles_mn, chosen.block_k, _processors(y.device))
-    accumulated = accumulated_dtype(y.dtype)
     parts = weight
     if splits > 1:
+        accumulated = accumulated_dtype(y.dtype)
         parts = torch.empty((splits, weight.numel()), dtype=accumulated, device=y.device)
-    if parts.numel() > LARGEST_INT32:
-        options["INT64"] = True
+    options, precision, chosen = _options(chosen, y, (x, y, parts))
     with launching_on(y.device):
-        wgrad_kernel[(tiles_mn * splits,)](
-            x, y, *_prologue_arguments(x_prologue), *_prologue_arguments(y_prologue), parts,
-            positions, per_split, height, width, h, w, b, a,
-            x_prologue is not None, x_prologue and x_prologue.activation,
-            y_prologue is not None, y_prologue and y_prologue.activation,
-            PRECISION=precision, NARROW=narrow, **options,
-        )  # fmt: skip
+        if chosen.tma:
+            constants = {**_arithmetic(y), "INT64": parts.numel() > LARGEST_INT32}
+            each = per_split // chosen.block_k
+            on_boxes.wgrad(x, y, parts, cut, each, splits, chosen, constants)
+        else:
+            wgrad_kernel[(tiles_mn * splits,)](
+                x, y, *_prologue_arguments(x_prologue), *_prologue_arguments(y_prologue), parts,
+                positions, per_split, height, width, h, w, b, a,
+                x_prologue is not None, x_prologue and x_prologue.activation,
+                y_prologue is not None, y_prologue and y_prologue.activation,
+                PRECISION=precision, NARROW=narrow, **options,
+            )  # fmt: skip
         if splits > 1:
             sum_splits_kernel[(triton.cdiv(weight.numel(), SUMMED_AT_ONCE),)](
                 parts, weight, weight.numel(), splits, BLOCK=SUMMED_AT_ONCE
@@ -239,28 +262,50 @@ class Parts:
             parts = out
 
 
-def _options(
-    op: tiles.Operation,
-    like: Tensor,
-    b: int,
-    a: int,
-    positions: int,
-    config: tiles.TileConfig | None,
-    tensors: tuple[Tensor, ...],
-    heavy: bool = False,
-) -> tuple[dict[str, Any], str, tiles.TileConfig]:
-    """The constants of a launch that every product has, its precision and its configuration."""
-    name, precision = tiles.precision_of(like.dtype, like.device.type)
+class _Call(NamedTuple):
+    """What is asked of a product, as far as it decides how that is launched."""
+
+    op: tiles.Operation
+    x: Tensor  # [N, A, H, W], operand or result
+    y: Tensor  # [N, B, h, w], likewise
+    weight: Tensor | None  # operand
+    normalised: bool  # whether an operand has a prologue
+    statistics: bool = False
+
+
+def _config(call: _Call, config: tiles.TileConfig | None) -> tiles.TileConfig:
+    """The configuration given, or the table's; one of pointers where no boxes are possible."""
+    n, b, h, w = call.y.shape
+    a = call.x.shape[1]
+    name, _ = tiles.precision_of(call.y.dtype, call.y.device.type)
+    shape = (call.op, name, b, a, n * h * w, tiles.architecture_of(call.y.device))
     if config is None:
-        config = tiles.config(op, name, b, a, positions, tiles.architecture_of(like.device))
-    if heavy:
-        config = tiles.lighter(config, name)
+        epilogue: tiles.Epilogue = "statistics" if call.statistics else "plain"
+        if call.normalised:
+            epilogue = "folded"
+        config = tiles.config(*shape, epilogue)
+    reason = boxes.why_pointers(call.op, config, *call[1:5])
+    boxes.note_taken(reason)
+    return config if reason is None or not config.tma else tiles.rule(*shape, tma=False)
+
+
+def _arithmetic(like: Tensor) -> dict[str, Any]:
+    """The types that a kernel computes with."""
     operand = _TYPES[like.dtype]
     if like.dtype == torch.bfloat16 and _interpreted():
         operand = tl.float32  # numpy has no bf16, and the interpreter computes with its bits
+    return {"OPERAND": operand, "ACCUMULATOR": _TYPES[accumulated_dtype(like.dtype)]}
+
+
+def _options(
+    config: tiles.TileConfig, like: Tensor, tensors: tuple[Tensor, ...], heavy: bool = False
+) -> tuple[dict[str, Any], str, tiles.TileConfig]:
+    """The constants of a launch by pointers, its precision and its configuration."""
+    name, precision = tiles.precision_of(like.dtype, like.device.type)
+    if heavy:
+        config = tiles.lighter(config, name)
     options = {
-        "OPERAND": operand,
-        "ACCUMULATOR": _TYPES[accumulated_dtype(like.dtype)],
+        **_arithmetic(like),
         "INT64": any(tensor.numel() > LARGEST_INT32 for tensor in tensors),
         "BLOCK_M": config.block_m,
         "BLOCK_N": config.block_n,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import kernels
 from kernels import tune
 from kernels.conv_transpose import tiles
-from kernels.conv_transpose.tiles import TileConfig, TuningEntry
+from kernels.conv_transpose.tiles import Measurement, TileConfig, TuningEntry
+from kernels.tune.__main__ import main
 
 ROOT = Path(kernels.__file__).parents[1]
 ENTRY = TuningEntry("dgrad", "bf16", 8, 4, 100, TileConfig(64, 16, 16, 4, 2), False, None, None)
@@ -51,6 +52,38 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 4
 
 
+def test_an_entry_says_what_was_timed_and_on_what() -> None:
+    timed = Measurement("a GPU", "torch 2", "replays", 64, 4, 12.5, 25.0)
+    wins = ENTRY._replace(verified=True, measured_ratio=2.0, measurement=timed)
+    of_statistics = wins._replace(epilogue="statistics", config=TileConfig(128, 16, 16, 8, 3))
+    path = tiles.user_path(90)
+    tune.write_table(path, 90, "a GPU", [of_statistics, wins])
+    assert tiles.read_table(path) == (wins, of_statistics)
+    found = [json.loads(line.rstrip(",")) for line in lines(path)]
+    assert [row["measurement"] for row in found] == [timed._asdict()] * 2
+    assert [row["epilogue"] for row in found] == ["plain", "statistics"]
+    assert wins.key != of_statistics.key
+
+
+def test_each_epilogue_is_asked_for_by_itself() -> None:
+    wins = ENTRY._replace(verified=True, measured_ratio=2.0)
+    config = TileConfig(128, 16, 16, 8, 3)
+    loses = wins._replace(epilogue="statistics", config=config, measured_ratio=0.9)
+    tune.write_table(tiles.user_path(90), 90, "a GPU", [wins, loses])
+    call = ("dgrad", "bf16", 8, 4, 150, 90)
+    assert tiles.why_torch(*call) is None
+    reason = tiles.why_torch(*call, "statistics")
+    assert reason is not None
+    assert reason.startswith("measured at 0.90 of torch's speed: dgrad with statistics in bf16")
+    # Without entries of its own a launch takes the plain product's.
+    assert tiles.config(*call) == tiles.config(*call, "folded") == ENTRY.config
+    assert tiles.config(*call, "statistics") == config
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()[1:-1]
+
+
 def test_the_users_table_comes_first() -> None:
     tune.write_table(tiles.user_path(90), 90, "a GPU", [ENTRY])
     assert tiles.table(90) == (ENTRY,)
@@ -81,6 +114,35 @@ def test_verified_and_faster_is_what_auto_asks_for() -> None:
         assert found is None if reason is None else reason in found
 
 
+def test_an_epilogue_has_entries_of_its_own() -> None:
+    wins = ENTRY._replace(verified=True, measured_ratio=1.5)
+    loses = wins._replace(
+        measured_ratio=0.5, epilogue="statistics", config=wins.config._replace(stages=3)
+    )
+    tune.write_table(tiles.user_path(90), 90, "a GPU", [wins, loses])
+    call = ("dgrad", "bf16", 8, 4, 150, 90)
+    assert tiles.why_torch(*call) is None
+    assert "0.50 of torch's speed: dgrad with statistics" in tiles.why_torch(*call, "statistics")
+    assert tiles.config(*call, "statistics") == loses.config
+    assert tiles.config(*call, "folded") == wins.config  # for want of one of its own
+    assert tiles.won(90) == "dgrad 1 of 1, dgrad statistics 0 of 1"
+    assert tiles.won(75) == "nothing measured"
+
+
+def test_a_normalisation_is_folded_only_where_that_was_measured_to_win() -> None:
+    call = ("dgrad", "bf16", 8, 4, 150, 90)
+    for row, expected in (
+        (ENTRY._replace(verified=True, measured_ratio=2.0), False),  # of another epilogue
+        (ENTRY._replace(epilogue="folded"), False),
+        (ENTRY._replace(epilogue="folded", verified=True, measured_ratio=0.99), False),
+        (ENTRY._replace(epilogue="folded", verified=True, measured_ratio=1.0), True),
+    ):
+        tune.write_table(tiles.user_path(90), 90, "a GPU", [row])
+        tiles.forget_tables()
+        assert tiles.folds(*call) == expected
+    assert not tiles.folds("dgrad", "bf16", 8, 4, 99, 90)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -91,12 +153,16 @@ def test_verified_and_faster_is_what_auto_asks_for() -> None:
         ('{"entries": ["x"]}', "is not a table"),
         ("9" * 5000, "is not a table .*Exceeds the limit"),
         ('{"entries": [{"op": "dgrad"}]}', "is not a table"),
+        ('{"entries": [{"config": {}, "measurement": 3}]}', "is not a table"),
         (None, "op='product', precision='bf16'; expected one of dgrad, fprop, wgrad"),
+        ("", "epilogue='tanh'; expected one of plain, statistics, folded"),
     ],
 )
 def test_what_is_no_table(text: str | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "sm_90.json"
-    if text is None:
+    if text == "":
+        tune.write_table(path, 90, None, [ENTRY._replace(epilogue="tanh")])
+    elif text is None:
         tune.write_table(path, 90, None, [ENTRY._replace(op="product")])
     else:
         path.write_text(text)
@@ -168,22 +234,12 @@ def test_the_choice_is_made_while_tracing(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure on")
 def test_tuning_without_a_gpu_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert tune.main([]) == 1
+    assert main([]) == 1
     assert "PyTorch sees none here" in capsys.readouterr().err
     assert not (tmp_path / "tuning").exists()
     with pytest.raises(SystemExit):
-        tune.main(["--layer", "512x256"])
+        main(["--layer", "512x256"])
     assert "expected channels of the small and of the large image" in capsys.readouterr().err
-
-
-def test_candidates_fit_into_registers_and_have_the_rules_own() -> None:
-    for problem in tune.problems(tune.LAYERS, [64], ["bf16", "fp32"]):
-        found = tune.candidates(problem, 90)
-        assert found[0] == problem.config(90)
-        assert tune.candidates(problem, 90, quick=True) == found[:1]
-        assert len(set(found)) == len(found) > 4
-        if problem.op == "dgrad" and problem.a <= tiles.PACKED_CHANNELS:
-            assert {config.block_n for config in found} == {16}
 
 
 @pytest.mark.gpu
@@ -192,7 +248,8 @@ def test_every_configuration_of_the_table_is_right() -> None:
     defects = []
     for row in tiles.read_table(tiles.shipped_path(architecture)):
         side = next(side for b, a, side in tune.LAYERS if (b, a) == (row.b, row.a))
-        problem = tune.Problem(*row[:4], side, max(1, min(row.positions, 8192) // side**2))
+        batch = max(1, min(row.positions, 8192) // side**2)
+        problem = tune.Problem(*row[:4], side, batch, row.epilogue)
         with tune.fp32_precision("tf32" if row.precision == "tf32" else "ieee"):
             defect = tune.Case(problem, torch.device("cuda", 0)).defect(row.config)
         if defect is not None:
@@ -208,7 +265,7 @@ COMPILATIONS = textwrap.dedent(
     from triton.backends.compiler import GPUTarget
     from triton.compiler import make_backend
     from triton.runtime.jit import create_function_from_signature
-    from kernels.conv_transpose.launch import products
+    from kernels.conv_transpose.launch import boxes, products
     from kernels.conv_transpose.tiles import TileConfig
 
     backend = make_backend(GPUTarget("cuda", 90, 32))
@@ -226,8 +283,9 @@ COMPILATIONS = textwrap.dedent(
             _, specialisation, options = self.bind(*args, debug=False, **kwargs)
             keys.setdefault(self.name, set()).add((str(specialisation), str(options)))
 
-    for name in [name for name in dir(products) if name.endswith("_kernel")]:
-        setattr(products, name, Bound(getattr(products, name)))
+    for module in (products, boxes):
+        for name in [name for name in dir(module) if name.endswith("_kernel")]:
+            setattr(module, name, Bound(getattr(module, name)))
     config = TileConfig(64, 64, 16, 4, 2)
     products._processors = lambda device: 132
 
@@ -240,6 +298,13 @@ COMPILATIONS = textwrap.dedent(
             products.dgrad(y, weight, statistics=True, config=config)
             products.fprop(x, weight, statistics=True, config=config)
             products.wgrad(x, y, config=config)
+    config = TileConfig(64, 64, 64, 4, 3, tma=True)
+    for n, h, w in [(1, 8, 8), (64, 8, 8), (3, 16, 8), (7, 32, 8)]:  # one box for all
+        y, x = (each.bfloat16() for each in (image(n, 32, h, w), image(n, 64, 2 * h, 2 * w)))
+        weight = image(32, 64, 4, 4).bfloat16()
+        products.dgrad(y, weight, statistics=True, config=config)
+        products.fprop(x, weight, statistics=True, config=config)
+        products.wgrad(x, y, config=config)
     print(json.dumps({name: len(found) for name, found in keys.items()}))
     """
 )
@@ -266,8 +331,11 @@ def test_one_compilation_serves_every_batch_height_and_width() -> None:
         "dgrad_packed_kernel": 1,
         "fprop_kernel": 2,  # 32 channels of x and 3
         "wgrad_kernel": 2,
-        "sum_splits_kernel": 1,
-        "combine_statistics_kernel": 2,  # of 32 channels and of 3
+        "sum_splits_kernel": 2,  # fp32 and bf16
+        "combine_statistics_kernel": 3,  # of 32, 64 and 3 channels
+        "dgrad_boxes_kernel": 1,
+        "fprop_boxes_kernel": 1,
+        "wgrad_boxes_kernel": 4,  # boxes of whole images or of parts; a sum as one or as several
     }
 
 
