@@ -10,8 +10,9 @@ Results are whatever was in memory: nothing here says that a kernel is right or 
 
 Each area of `AREAS` runs at one batch size and at another; a line of JSON says how many launches
 there were, how many compilations they took, and which kernels the second batch size compiled again.
-(Losses and sampling have two versions, for sizes that are multiples of 16 and for others.) The exit
-status is 1 if anything failed.
+(Losses and sampling have versions for sizes that are multiples of 16, for 1, and for others, and
+convolutions other tiles for many positions: two close batches show what every batch compiles.) The
+exit status is 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -174,9 +175,9 @@ def sampling(everything: bool) -> Iterator[Call]:
 
     def categorical(categories: int, dtype: torch.dtype) -> Callable[[int], object]:
         def call(batch: int) -> None:
-            logits = _leaf(batch, 24, categories, dtype=dtype)
+            logits = _leaf(batch, 40, categories, dtype=dtype)
             sample_categorical(logits, 8, 1, impl="triton")
-            symbols = torch.zeros(8, batch, 24, dtype=torch.int16)
+            symbols = torch.zeros(8, batch, 40, dtype=torch.int16)
             _backward(log_prob(logits, symbols, impl="triton").sum())
 
         return call
