@@ -35,6 +35,7 @@ from pathlib import Path
 import torch
 
 from ..conv_transpose import tiles
+from ..dispatch import PACKAGE, named_here
 from .clock import Clock
 from .compilation import compile_all, key_of
 from .journal import Journal, environment
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _shortlist(wanted, options.shortlist, options.quick, options.processes)
     if options.device == "auto" and not torch.cuda.is_available():
         print(
-            "kernels.tune measures on a CUDA device, and PyTorch sees none here: nothing was "
+            f"{PACKAGE}.tune measures on a CUDA device, and PyTorch sees none here: nothing was "
             "measured or written.",
             file=sys.stderr,
         )
@@ -148,8 +149,8 @@ def _layer(text: str) -> tuple[int, int, int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m kernels.tune",
-        description=__doc__,
+        prog=f"python -m {PACKAGE}.tune",
+        description=named_here(__doc__ or ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--precision", nargs="+", choices=tuple(DTYPES), default=["bf16", "tf32"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from ..conv_transpose.tiles import TileConfig
+from ..dispatch import PACKAGE
 from .case import Times
 from .plan import Problem
 from .worker import Outcome
@@ -98,5 +99,5 @@ class Journal:
                 self.outcomes[problem, config] = Outcome(problem, config, row["defect"], times)
         except (KeyError, TypeError) as error:
             raise ValueError(
-                f"{self.path}, line {number}: not an outcome of kernels.tune: {error!r}"
+                f"{self.path}, line {number}: not an outcome of {PACKAGE}.tune: {error!r}"
             ) from error
