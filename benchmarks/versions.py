@@ -26,11 +26,11 @@ from benchmarks.report import RESULTS, TableRow, print_table, write_csv
 
 SHOWN = ("torch", "triton", "numpy")
 # What the tests take beside.
-TOOLS = ("pytest", "hypothesis", "tqdm")
+TOOLS = ("pytest", "hypothesis", "mypy", "safetensors", "tqdm")
 
 
 def ranges(project: Path = ROOT / "pyproject.toml") -> dict[str, str]:
-    """What a project depends on, name to range: `{"torch": ">=2.10,<2.15", …}`."""
+    """What a project depends on, name to range: `{"torch": ">=2.11,<2.15", …}`."""
     found = {}
     for requirement in tomllib.loads(project.read_text())["project"]["dependencies"]:
         named = re.fullmatch(r"([\w.-]+)\s*([^;]*)(;.*)?", requirement)
@@ -40,7 +40,7 @@ def ranges(project: Path = ROOT / "pyproject.toml") -> dict[str, str]:
 
 
 def floor(specifier: str) -> str:
-    """The lowest of a range, `==2.10.*` of `>=2.10,<2.15`."""
+    """The lowest of a range, `==2.11.*` of `>=2.11,<2.15`."""
     lowest = re.search(r">=\s*([\d.]+)", specifier)
     if lowest is None:
         raise ValueError(f"{specifier!r} names no lowest version: expected '>='")
