@@ -535,6 +535,11 @@ class RuntimeConfig(Section):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto: a GPU if there is one"
     )
+    graph: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: on a CUDA device training rounds are recorded as CUDA graphs and "
+        "replayed, to the same bytes; off: they are played launch by launch",
+    )
     workers: int = Field(2, ge=0, le=256, description="processes that decode images; 0: none")
     progress_every: int = Field(
         20, ge=1, le=MOST_STEPS, description="steps between two updates of the bar"
