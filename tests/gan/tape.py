@@ -21,8 +21,9 @@ from torch.utils._pytree import tree_flatten, tree_map
 from gan.training.round_graph import Recording, Round
 from kernels.losses import curves
 
-# What gives the host a number, or a tensor whose shape is one.
+# What gives the host a number, or a tensor whose shape is one; `lift_fresh` takes one from there.
 WAITS = {
+    "lift_fresh", "lift_fresh_copy", "_pin_memory",
     "_local_scalar_dense", "item", "is_nonzero", "nonzero", "nonzero_numpy", "equal", "allclose",
     "masked_select", "_unique", "_unique2", "unique_dim", "unique_consecutive", "argwhere",
     "repeat_interleave", "bincount",
@@ -53,6 +54,11 @@ class Call(NamedTuple):
         return f"{self.operator} {tree_map(_described, (self.arguments, self.named, self.result))}"
 
 
+def _alias(value: Any) -> Any:
+    """A tensor on the same memory whose shape stays what it is: `squeeze_` changes another's."""
+    return value.detach() if isinstance(value, Tensor) else value
+
+
 def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{value.dtype}{list(value.shape)}{list(value.stride())}"
@@ -78,9 +84,10 @@ class Operators(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        before = tree_map(_alias, (args, kwargs))
         result = func(*args, **kwargs)
-        # Lists of ours: callers may go on with theirs.
-        self.calls.append(Call(func, *tree_map(lambda each: each, (args, kwargs, result))))
+        if func.namespace != "profiler":
+            self.calls.append(Call(func, *before, tree_map(_alias, result)))
         return result
 
 
@@ -133,7 +140,8 @@ class TapeRecording:
         # As they were seen: below autograd, which has its part in the recording.
         with torch._C._AutoDispatchBelowAutograd():
             for call in self.calls:
-                fresh = call.operator(*call.arguments, **call.named)
+                arguments, named = tree_map(_alias, (call.arguments, call.named))
+                fresh = call.operator(*arguments, **named)
                 for new, old in zip(_tensors(fresh), _tensors(call.result), strict=True):
                     if new.data_ptr() != old.data_ptr():  # else a view, or changed in place
                         old.copy_(new)
