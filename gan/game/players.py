@@ -102,7 +102,7 @@ class Players:
         """Two players who have not played yet.
 
         Args:
-            config: `seed`, `model`, `objective` and `train` are used.
+            config: `seed`, `model`, `objective` and `train` are used, and `runtime.compile`.
             data: says of what shape examples are, and what their symbols mean.
             device: where to play.
         """
@@ -115,6 +115,10 @@ class Players:
             discriminator = build_discriminator(config.model, data.shape, data.alphabet)
         self.generator = _placed(generator, device)
         self.discriminator = _placed(discriminator, device)
+        # What a round asks instead, with the same parameters.
+        self._compiled: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None = None
+        if config.runtime.compile:
+            self._compiled = (_compiled(self.generator), _compiled(self.discriminator))
         train = config.train
         self.generator_optimiser = _optimiser(
             train.generator_optimiser, self.generator, train.generator_learning_rate, train
@@ -354,9 +358,19 @@ class Players:
         latent, outputs = self._generate()
         return Fake(outputs, None, latent)
 
+    def _ask_generator(self, latent: Tensor) -> Tensor:
+        """What the generator gives for `[B, latent_size]`, compiled or not."""
+        return self.generator(latent) if self._compiled is None else self._compiled[0](latent)
+
+    def _ask_discriminator(self, examples: Tensor) -> Tensor:
+        """What the discriminator gives for `[N, …]`, compiled or not."""
+        if self._compiled is None:
+            return self.discriminator(examples)
+        return self._compiled[1](examples)
+
     def _verdict(self, examples: Tensor) -> Tensor:
         """What the discriminator says to `examples` `[N, …]`: logits `[N]`."""
-        return self.discriminator(examples)
+        return self._ask_discriminator(examples)
 
     def _verdicts(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """What it says to `real` `[B, …]` and to `fake` `[N, …]`: `[B]` and `[N]`."""
@@ -366,7 +380,7 @@ class Players:
         """Fresh latent vectors `[B, Z]`, and what the generator makes of them, `[B, …]`."""
         latent = self.generator.draw_latent(self.config.train.batch_size, self.latent_rng)
         with self._precision():
-            return latent, self.generator(latent)
+            return latent, self._ask_generator(latent)
 
     def _real_examples(self, batch: Any) -> Tensor:
         """A batch of the data as the discriminator takes it."""
@@ -420,6 +434,12 @@ class Players:
 def _placed(network: Network, device: torch.device) -> Network:
     """`network` on `device`, its weights in channels_last as the activations are."""
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _compiled(network: Network) -> Callable[[Tensor], Tensor]:
+    """`network` by `torch.compile`, as a whole or not at all; sizes are those it is called with."""
+    compiled: Callable[[Tensor], Tensor] = torch.compile(network, fullgraph=True, dynamic=False)
+    return compiled
 
 
 def gradient_norm(network: nn.Module) -> Tensor:

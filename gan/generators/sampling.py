@@ -66,8 +66,8 @@ def draw_symbols(
         samples: M.
         alphabet: says which of the two.
         seed: of the stream of random numbers; see `kernels.sample_categorical`.
-        offset: which draw of that stream; a 0-d int64 tensor on the logits' device is read anew when
-            a recorded call is replayed.
+        offset: which draw of that stream; a 0-d int64 tensor on the logits' device is read anew
+            when a recorded call is replayed.
 
     Returns:
         Symbols `[M, B, *positions]`, uint8, int32 of more than 256, and log-probabilities `[M, B]`,

@@ -173,6 +173,8 @@ def why_not_recorded(config: Config, device: torch.device) -> str | None:
         return "runtime.graph is off"
     if device.type != "cuda":
         return f"the device is {device.type}: graphs are CUDA's"
+    if config.runtime.compile:
+        return "runtime.compile is true, which is another way to fewer launches"
     return None
 
 
