@@ -57,6 +57,9 @@ class Recorder(Protocol):
             RuntimeError: it cannot be recorded; it was not played, and nothing has changed.
         """
 
+    def forget(self) -> None:
+        """All recordings so far are dropped, and will not be replayed."""
+
 
 class CudaGraphs:
     """Rounds as CUDA graphs, all in one pool of memory: nothing in it is needed between rounds."""
@@ -95,6 +98,10 @@ class CudaGraphs:
                 play_round()
             graph.replay()
         return graph
+
+    def forget(self) -> None:
+        """Begin another pool: while gradients hold that of dropped graphs, it takes no more."""
+        self._pool = torch.cuda.graph_pool_handle()
 
 
 @contextmanager
@@ -160,6 +167,7 @@ class RoundGraphs:
         """Drop all recordings: the memory they work on is no more what the round works on."""
         self._played.clear()
         self._recordings.clear()
+        self._recorder.forget()
 
 
 def why_not_recorded(config: Config, device: torch.device) -> str | None:

@@ -5,6 +5,7 @@ And, where there is none, the order in which `CudaGraphs` calls what PyTorch has
 
 import inspect
 import io
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
@@ -88,6 +89,8 @@ def test_graphs_resume_to_the_bit(game: str, on_cuda: None):
     second.load_state_dict(torch.load(content, weights_only=True))
     for _ in range(13):
         advance(second)
+    assert second._graphs is not None
+    assert second._graphs.given_up is None
     assert_same_state(whole.state_dict(), second.state_dict())
 
 
@@ -171,8 +174,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def capture(*arguments: object, **named: object) -> Iterator[None]:
         bound = signature.bind(None, *arguments, **named).arguments
         assert bound["capture_error_mode"] == "thread_local"
-        assert bound["pool"] == "the pool"
-        said.append(f"capture on {bound['stream'].name}")
+        said.append(f"capture on {bound['stream'].name} in {bound['pool']}")
         try:
             yield
         finally:
@@ -189,11 +191,11 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             name=name, wait_stream=lambda other: said.append(f"{name} waits for {other.name}")
         )
 
-    outside = stream("outside")
+    outside, pools = stream("outside"), itertools.count(1)
     for name, value in {
         "CUDAGraph": Graph,
         "graph": capture,
-        "graph_pool_handle": lambda: "the pool",
+        "graph_pool_handle": lambda: f"pool {next(pools)}",
         "Stream": lambda device: stream("ours"),
         "current_stream": lambda: outside,
         "stream": on,
@@ -209,8 +211,21 @@ def test_a_pattern_is_played_captured_and_replayed(log: list[str]):
     for _ in range(WARM_UP + 3):
         graphs.play((True,), lambda: log.append("round"), [Stream(log), Stream(log)])
     eager = ["ours waits for outside", "on ours", "round", "off ours", "outside waits for ours"]
-    captured = ["register", "register", "capture on ours", "round", "end of capture", "replay"]
-    assert log == WARM_UP * eager + captured + 2 * ["replay"]
+    captured = ["register", "register", "capture on ours in pool 1", "round", "end of capture"]
+    assert log == WARM_UP * eager + captured + 3 * ["replay"]
+
+
+def test_patterns_share_a_pool_and_those_after_a_load_another(log: list[str]):
+    graphs = RoundGraphs(CudaGraphs(CPU))
+    for pattern in (1, 2):
+        for _ in range(WARM_UP + 1):
+            graphs.play(pattern, lambda: None, [])
+    # What was recorded may be held by gradients: no graph may come into such a pool.
+    graphs.forget()
+    for _ in range(WARM_UP + 1):
+        graphs.play(1, lambda: None, [])
+    captures = [said for said in log if said.startswith("capture")]
+    assert [said.rpartition(" ")[2] for said in captures] == ["1", "1", "2"]
 
 
 def test_a_capture_that_fails_leaves_no_trace(log: list[str], caplog: pytest.LogCaptureFixture):
@@ -218,7 +233,7 @@ def test_a_capture_that_fails_leaves_no_trace(log: list[str], caplog: pytest.Log
 
     def play_round() -> None:
         nonlocal rounds
-        if log[-1] == "capture on ours":
+        if log[-1].startswith("capture on ours"):
             stream.state = "captured"
             raise RuntimeError("operation not permitted when stream is capturing")
         rounds += 1
