@@ -1,12 +1,13 @@
 """Training step: the textbook PyTorch DCGAN loop against `gan.training`, in one process.
 
-    python -m benchmarks.training_step [--size 32] [--width 64] [--batch 64] [--rounds 15]
+    python -m benchmarks.training_step [--size 32] [--width 64] [--batch 64] [--compile]
 
 The textbook loop is the one of the PyTorch tutorials: NCHW, fp32, sigmoid and BCE, the
 discriminator learning nothing from the generator's step but paying for its gradients. Both sides
 have the same layers, batch and data, start from the array of uint8 images, and take turns; ours
-also averages the generator and measures what goes into the history. Reported is the median over
-rounds of the ratio textbook / ours within a round.
+also averages the generator and measures what goes into the history. On a GPU ours is there launch
+by launch and as CUDA graphs, with `--compile` everywhere also with networks by torch.compile.
+Reported is the median over rounds of the ratio textbook / ours within a round.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from benchmarks.report import machine, print_table, results_path, write_csv
 from gan.config import Config, parse
 from gan.data import TrainingSet
 from gan.runtime import pick_device
+from gan.training.round_graph import WARM_UP
 from gan.training.trainer import Trainer
 
 LATENT = 100
@@ -99,7 +101,12 @@ def textbook(
 
 
 def ours(
-    images: np.ndarray, width: int, batch: int, device: torch.device, precision: str
+    images: np.ndarray,
+    width: int,
+    batch: int,
+    device: torch.device,
+    precision: str,
+    **runtime: object,
 ) -> Callable[[], None]:
     """One step of our trainer on the same layers, as a function."""
     config = parse(
@@ -113,6 +120,7 @@ def ours(
             },
             "objective": {"penalties": {"r1": 0.0}},
             "train": {"batch_size": batch, "precision": precision, "record_every": 50},
+            "runtime": {"graph": "off", **runtime},
         },
         "benchmark",
     )
@@ -139,6 +147,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=3, choices=(1, 3))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=4, help="a round and side")
+    parser.add_argument("--compile", action="store_true", help="ours by torch.compile as well")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tag", default="", help="added to the name of the CSV file")
     options = parser.parse_args()
@@ -149,13 +158,21 @@ def main() -> None:
     )
     sides = {
         "textbook": textbook(images, options.width, options.batch, device),
-        "ours fp32": ours(images, options.width, options.batch, device, "fp32"),
-        "ours bf16": ours(images, options.width, options.batch, device, "bf16"),
     }
+    ways: dict[str, dict[str, object]] = {"": {}}
+    if device.type == "cuda":
+        ways[" graph"] = {"graph": "auto"}
+    if options.compile:
+        ways[" compiled"] = {"compile": True}
+    for precision in ("fp32", "bf16"):
+        for way, runtime in ways.items():
+            sides[f"ours {precision}{way}"] = ours(
+                images, options.width, options.batch, device, precision, **runtime
+            )
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for step in sides.values():
-        for _ in range(options.steps):
-            step()  # warm-up
+        for _ in range(max(options.steps, WARM_UP + 2)):
+            step()  # compiles, records
     for _ in range(options.rounds):
         for name, step in sides.items():
             start = time.perf_counter()

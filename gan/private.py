@@ -27,9 +27,9 @@ def recorded(value: object) -> bool:
     return isinstance(value, fx.Proxy) or torch._C._get_tracing_state() is not None
 
 
-def lerp_all_(ours: Sequence[Tensor], theirs: Sequence[Tensor], share: float) -> None:
-    """`a.lerp_(b, share)` for all pairs, in one launch a group of tensors on a GPU."""
-    torch._foreach_lerp_(list(ours), list(theirs), share)
+def lerp_all_(ours: Sequence[Tensor], theirs: Sequence[Tensor], share: Tensor) -> None:
+    """`a.lerp_(b, share)` for all pairs, `share` 0-d; on a GPU a launch each."""
+    torch._foreach_lerp_(list(ours), list(theirs), [share] * len(ours))
 
 
 def clamp_all_(tensors: Sequence[Tensor], low: float, high: float) -> None:

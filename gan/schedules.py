@@ -54,9 +54,12 @@ def depends_on_total(name: str) -> bool:
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Let the next step of `optimiser` go by `rate`."""
+    """Let the next step of `optimiser` go by `rate`; a rate in a tensor stays in it."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def _row(name: str) -> Callable[[float], float]:

@@ -56,6 +56,8 @@ def main(config: Config) -> None:
     # Not part of the provenance: another version would change the published file.
     code = code_digest(["pipeline.train"])
     identity = {**provenance, "code": code, "torch": torch.__version__}
+    if config.runtime.compile:  # to other last bits: a run of its own
+        identity["compile"] = True
     about = {
         "data": prepared.manifest.source,
         "model": config.model.name,

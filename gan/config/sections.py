@@ -530,10 +530,23 @@ class EvaluateConfig(Section):
 
 
 class RuntimeConfig(Section):
-    """Where and how the work runs. Nothing here changes a result, so nothing reruns for it."""
+    """Where and how the work runs. Nothing here is meant to change a result: nothing reruns for it.
+
+    Last bits differ between devices, and between compiled networks and others.
+    """
 
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto: a GPU if there is one"
+    )
+    graph: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: on a CUDA device training rounds are recorded as CUDA graphs and "
+        "replayed, to the same bytes; off: they are played launch by launch",
+    )
+    compile: bool = Field(
+        False,
+        description="networks by torch.compile while training: minutes at the start of each run, "
+        "and other last bits",
     )
     workers: int = Field(2, ge=0, le=256, description="processes that decode images; 0: none")
     progress_every: int = Field(

@@ -5,7 +5,13 @@ Plain rules over the configuration; each gives one line for a person, or nothing
 
 from __future__ import annotations
 
-from gan.config.sections import DataConfig, ModelConfig, ObjectiveConfig, TrainConfig
+from gan.config.sections import (
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    RuntimeConfig,
+    TrainConfig,
+)
 
 # The networks for each sort of examples.
 FAMILIES = {
@@ -125,6 +131,18 @@ def contradictions(objective: ObjectiveConfig, kind: str) -> list[str]:
     if kind == "labels":
         problems += _refused_penalties(objective, "with model.name classifier the input is labels")
     return problems
+
+
+def uncompilable(objective: ObjectiveConfig, runtime: RuntimeConfig) -> list[str]:
+    """What networks that are compiled cannot do: one line a problem."""
+    if not runtime.compile:
+        return []
+    return [
+        f"runtime.compile is true, but objective.penalties.{name} is {value}, whose gradient is "
+        "that of a gradient, which torch.compile does not have: expected compile false, or "
+        f"{name} 0"
+        for name, value in _penalties(objective)
+    ]
 
 
 def _refused_penalties(objective: ObjectiveConfig, why: str) -> list[str]:

@@ -16,7 +16,14 @@ from gan.config.sections import (
     SampleConfig,
     TrainConfig,
 )
-from gan.config.soundness import contradictions, mismatches, undefined, unsound, unused
+from gan.config.soundness import (
+    contradictions,
+    mismatches,
+    uncompilable,
+    undefined,
+    unsound,
+    unused,
+)
 
 
 class Config(Section):
@@ -37,6 +44,7 @@ class Config(Section):
         kind = "labels" if self.model.name == "classifier" else self.data.kind
         problems = mismatches(self.data, self.model) + contradictions(self.objective, kind)
         problems += undefined(self.objective) + unused(self.objective, self.train)
+        problems += uncompilable(self.objective, self.runtime)
         if not self.objective.allow_unsound:
             problems += [
                 f"{problem} (objective.allow_unsound true plays it all the same)"

@@ -25,11 +25,28 @@ class Labelled(NamedTuple):
     labels: Tensor
 
 
+class StaticBatch(Protocol):
+    """A batch of a stream on the device, in memory that stays where it is.
+
+    For work that is recorded once and replayed: `fill` is called before each replay, and what `get`
+    did is part of the recording.
+    """
+
+    def fill(self) -> None:
+        """Let the next batch of the stream be the one to get; does not wait for the device."""
+
+    def get(self) -> Any:
+        """The batch, as `Stream.next` would have given it; never the same tensor twice."""
+
+
 class Stream(Protocol):
     """An endless stream of batches whose place can be saved."""
 
     def next(self) -> Any:
         """The next batch on the device: a tensor, or `Labelled`."""
+
+    def static(self) -> StaticBatch:
+        """Memory for one batch of this stream."""
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands, as plain numbers."""
@@ -97,15 +114,36 @@ class Batches:
         `[B, H, W]` or `[B, L]`, int32 where they are stored as uint16, labels int64 `[B]`.
         """
         if self._resident is not None:
-            rows = self._resident[self._advance()]
-            return rearrange(rows, "b h w c -> b c h w") if rows.ndim == 4 else rows
+            return self.gather(self.next_index())
+        return self.next_rows().to(self.device, non_blocking=True)
+
+    def static(self) -> StaticBatch:
+        """Memory for one batch: its index where the array is on the device, else its rows."""
+        return _StaticRows(self) if self._resident is None else _StaticIndex(self)
+
+    def next_index(self) -> Tensor:
+        """Which examples the next batch has, int64 `[B]`, on the device of the array."""
+        self._wrap()
+        index = self._order[self._position : self._position + self.batch_size]
+        self._position += self.batch_size
+        return index
+
+    def gather(self, index: Tensor) -> Tensor:
+        """The examples of `index`, out of the array on the device, as `next` gives them."""
+        if self._resident is None:
+            raise ValueError("the array is not on the device")
+        rows = self._resident[index]
+        return rearrange(rows, "b h w c -> b c h w") if rows.ndim == 4 else rows
+
+    def next_rows(self) -> Tensor:
+        """The next batch in the memory of the host, pinned where the device is a GPU."""
         # One batch ahead, so that reading from disk goes on while the device computes.
         if self._upcoming is None:
-            self._upcoming = self._worker.submit(self._gather, self._peek())
+            self._upcoming = self._worker.submit(self._read, self._peek())
         batch = self._upcoming.result()
-        self._advance()
-        self._upcoming = self._worker.submit(self._gather, self._peek())
-        return batch.to(self.device, non_blocking=True)
+        self.next_index()
+        self._upcoming = self._worker.submit(self._read, self._peek())
+        return batch
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands, as plain numbers."""
@@ -141,17 +179,52 @@ class Batches:
             return self._order_of(self._epoch + 1)[: self.batch_size]
         return self._order[self._position : self._position + self.batch_size]
 
-    def _advance(self) -> Tensor:
-        self._wrap()
-        index = self._order[self._position : self._position + self.batch_size]
-        self._position += self.batch_size
-        return index
-
-    def _gather(self, index: Tensor) -> Tensor:
+    def _read(self, index: Tensor) -> Tensor:
         rows = symbol_tensor(self._examples[index.numpy()])  # [B, *shape], copied from the map
         if rows.ndim == 4:
             rows = rows.contiguous(memory_format=torch.channels_last)
         return rows.pin_memory() if self.device.type == "cuda" else rows
+
+
+class _StaticIndex:
+    """The index of a batch; what it stands for is gathered anew each time."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self._index: Tensor | None = None  # [B]
+
+    def fill(self) -> None:
+        index = self._batches.next_index()
+        if self._index is None:
+            self._index = torch.empty_like(index)
+        self._index.copy_(index, non_blocking=True)
+
+    def get(self) -> Tensor:
+        return self._batches.gather(_filled(self._index))
+
+
+class _StaticRows:
+    """The rows of a batch, copied from the host."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self._rows: Tensor | None = None  # [B, *shape]
+
+    def fill(self) -> None:
+        rows = self._batches.next_rows()
+        if self._rows is None:
+            self._rows = torch.empty_like(rows, device=self._batches.device)
+        self._rows.copy_(rows, non_blocking=True)
+
+    def get(self) -> Tensor:
+        # A tensor of its own: points are handed on as they are, and asked for gradients.
+        return _filled(self._rows).detach()
+
+
+def _filled(batch: Tensor | None) -> Tensor:
+    if batch is None:
+        raise ValueError("there is no batch yet: `fill` comes before `get`")
+    return batch
 
 
 class LabelledBatches:
@@ -166,6 +239,10 @@ class LabelledBatches:
         """The next batch on the device."""
         return Labelled(self._examples.next(), self._labels.next())
 
+    def static(self) -> StaticBatch:
+        """Memory for one batch."""
+        return _StaticLabelled(self._examples.static(), self._labels.static())
+
     def state_dict(self) -> dict[str, Any]:
         """Where both streams stand, as plain numbers."""
         return self._examples.state_dict()
@@ -174,6 +251,21 @@ class LabelledBatches:
         """Go on where `state_dict` was taken."""
         self._examples.load_state_dict(state)
         self._labels.load_state_dict(state)
+
+
+class _StaticLabelled:
+    """Examples, and their labels."""
+
+    def __init__(self, examples: StaticBatch, labels: StaticBatch) -> None:
+        self._examples = examples
+        self._labels = labels
+
+    def fill(self) -> None:
+        self._examples.fill()
+        self._labels.fill()
+
+    def get(self) -> Labelled:
+        return Labelled(self._examples.get(), self._labels.get())
 
 
 def _fits(examples: Examples | Labels, device: torch.device) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fusedgan_kernels import update_log_z
 from gan.config import DiscreteConfig
 from gan.game.estimators import leave_one_out
-from gan.game.optimisers import make_optimiser
+from gan.game.optimisers import load_optimiser_state, make_optimiser, optimiser_state
 from gan.runtime import stream_seed
 
 # Of the learned baseline.
@@ -127,7 +127,11 @@ class Learned:
         nn.init.zeros_(last.bias)
         self._network = network.to(device)
         self._optimiser = make_optimiser(
-            "adam", self._network.parameters(), learning_rate=LEARNING_RATE, betas=(0.9, 0.999)
+            "adam",
+            self._network.parameters(),
+            learning_rate=LEARNING_RATE,
+            betas=(0.9, 0.999),
+            recordable=True,
         )
 
     @torch.no_grad()
@@ -147,13 +151,13 @@ class Learned:
         """Network and optimiser."""
         return {
             "network": self._network.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            "optimiser": optimiser_state(self._optimiser),
         }
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Go on from another network."""
         self._network.load_state_dict(content["network"])
-        self._optimiser.load_state_dict(content["optimiser"])
+        load_optimiser_state(self._optimiser, content["optimiser"])
 
 
 def make_baseline(

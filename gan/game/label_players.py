@@ -50,13 +50,15 @@ class _Classifying(Symbolic):
     def _generate(self) -> tuple[Tensor, Tensor]:
         """The images, flat as latent vectors are, `[B, C·S·S]`, and the logits of their labels."""
         with self._precision():
-            return rearrange(self._images, "b c h w -> b (c h w)"), self.generator(self._images)
+            return rearrange(self._images, "b c h w -> b (c h w)"), self._ask_generator(
+                self._images
+            )
 
     def _verdict(self, examples: Tensor) -> Tensor:
-        return look_up(self.discriminator(self._images), examples)
+        return look_up(self._ask_discriminator(self._images), examples)
 
     def _verdicts(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        table = self.discriminator(self._images)  # [B, V]
+        table = self._ask_discriminator(self._images)  # [B, V]
         return look_up(table, real), look_up(table, fake)
 
 

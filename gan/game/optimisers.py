@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 NAMES = ("adam", "adamw", "rmsprop")
 
@@ -17,6 +18,7 @@ def make_optimiser(
     learning_rate: float,
     betas: Sequence[float],
     weight_decay: float = 0.0,
+    recordable: bool = False,
 ) -> torch.optim.Optimizer:
     """The optimiser that `name` stands for.
 
@@ -31,6 +33,10 @@ def make_optimiser(
         learning_rate: to begin with; `gan.schedules` says what becomes of it.
         betas: of the first and second moment; rmsprop has only a second.
         weight_decay: of adamw.
+        recordable: a step may be recorded once and replayed, as a CUDA graph does: the learning
+            rate is then a 0-d tensor that stays where it is, which a step reads. But for rmsprop
+            on a CPU, where PyTorch would turn it into the number that it is at the recording.
+            `optimiser_state` and `load_optimiser_state` are for such an optimiser.
 
     Raises:
         ValueError: an unknown name, betas that are not two, or a weight decay for another
@@ -43,15 +49,57 @@ def make_optimiser(
     if weight_decay and name != "adamw":
         raise ValueError(f"weight_decay is {weight_decay}, but the optimiser is {name}, not adamw")
     first, second = betas
+    parameters = list(parameters)
+    capturable = recordable and any(each.is_cuda for each in parameters)
+    rate: float | Tensor = learning_rate
+    if capturable:  # the kernels read fp32 there
+        rate = torch.tensor(learning_rate, dtype=torch.float32, device=parameters[0].device)
+    elif recordable and name != "rmsprop":
+        rate = torch.tensor(learning_rate, dtype=torch.float64)
     # One launch for all parameters, on the CPU too, where PyTorch has it.
     if name == "adam":
-        return torch.optim.Adam(parameters, lr=learning_rate, betas=(first, second), fused=True)
+        return torch.optim.Adam(
+            parameters, lr=rate, betas=(first, second), fused=True, capturable=capturable
+        )
     if name == "adamw":
         return torch.optim.AdamW(
             parameters,
-            lr=learning_rate,
+            lr=rate,
             betas=(first, second),
             weight_decay=weight_decay,
             fused=True,
+            capturable=capturable,
         )
-    return torch.optim.RMSprop(parameters, lr=learning_rate, alpha=second)
+    return torch.optim.RMSprop(parameters, lr=rate, alpha=second, capturable=capturable)
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """`optimiser.state_dict()` with its rates as plain numbers, wherever they live."""
+    content = optimiser.state_dict()
+    for group in content["param_groups"]:
+        if isinstance(group["lr"], Tensor):
+            group["lr"] = float(group["lr"])
+    return content
+
+
+def load_optimiser_state(optimiser: torch.optim.Optimizer, content: dict[str, Any]) -> None:
+    """Go on where `optimiser_state` was taken, on this device or another.
+
+    Where the rates live, and how steps are computed, stays as `optimiser` was made.
+    """
+    # Of the device, not of the run.
+    own = [{key: group[key] for key in group if key in _OF_DEVICE} for group in _groups(optimiser)]
+    saved = content["param_groups"]
+    groups = [{**group, **kept} for group, kept in zip(saved, own, strict=True)]
+    optimiser.load_state_dict({**content, "param_groups": groups})
+    # PyTorch has put copies in.
+    for group, kept in zip(_groups(optimiser), own, strict=True):
+        group.update(kept)
+
+
+_OF_DEVICE = ("lr", "capturable")
+
+
+def _groups(optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = optimiser.param_groups
+    return groups

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from gan.config import Config, TrainConfig
 from gan.data.training_set import TrainingSet
 from gan.game.measures import MEASURES
 from gan.game.objectives import Game
-from gan.game.optimisers import make_optimiser
+from gan.game.optimisers import load_optimiser_state, make_optimiser, optimiser_state
 from gan.game.penalties import Seen
 from gan.generators.sampling import generate
 from gan.models import build_discriminator, build_generator
@@ -102,7 +102,7 @@ class Players:
         """Two players who have not played yet.
 
         Args:
-            config: `seed`, `model`, `objective` and `train` are used.
+            config: `seed`, `model`, `objective` and `train` are used, and `runtime.compile`.
             data: says of what shape examples are, and what their symbols mean.
             device: where to play.
         """
@@ -115,6 +115,10 @@ class Players:
             discriminator = build_discriminator(config.model, data.shape, data.alphabet)
         self.generator = _placed(generator, device)
         self.discriminator = _placed(discriminator, device)
+        # What a round asks instead, with the same parameters.
+        self._compiled: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None = None
+        if config.runtime.compile:
+            self._compiled = (_compiled(self.generator), _compiled(self.discriminator))
         train = config.train
         self.generator_optimiser = _optimiser(
             train.generator_optimiser, self.generator, train.generator_learning_rate, train
@@ -125,6 +129,8 @@ class Players:
             train.discriminator_learning_rate,
             train,
         )
+        # What the learning rates that the optimisers have are multiples of.
+        self._rate_share: float | None = None
         self.latent_rng = self._stream("latent")
         self.interpolation_rng = self._stream("interpolation")
         # Of the centred boundary-seeking loss: a running mean of log w.
@@ -143,6 +149,11 @@ class Players:
         """What a round measures, in this order."""
         return MEASURES
 
+    @property
+    def streams(self) -> list[torch.Generator]:
+        """All generators of random numbers that a round draws from."""
+        return [self.latent_rng, self.interpolation_rng]
+
     def play(self, played: int, next_batch: Callable[[], Any]) -> Tensor:
         """One round: `objective.d_steps` of the discriminator, `objective.g_steps` of the other.
 
@@ -154,8 +165,47 @@ class Players:
         Returns:
             `measures`, fp32 `[len(measures)]`, on the device.
         """
+        self.prepare(played)
+        return self.round(self.due(played), next_batch)
+
+    def prepare(self, played: int) -> None:
+        """What the host has to do before the round after `played` others: its learning rates.
+
+        They are put where the round reads them; all else is in `round`.
+        """
+        train = self.config.train
+        share = learning_rate_factor(train.schedule, played, train.steps)
+        if share == self._rate_share:
+            return
+        for optimiser, rate in (
+            (self.generator_optimiser, train.generator_learning_rate),
+            (self.discriminator_optimiser, train.discriminator_learning_rate),
+        ):
+            set_learning_rate(optimiser, rate * share)
+        self._rate_share = share
+
+    def due(self, played: int) -> tuple[bool, ...]:
+        """For each discriminator step of the round after `played` others: does it pay penalties?
+
+        All that tells one round's operators from another's.
+        """
+        steps = self.config.objective.d_steps
+        return tuple(self.game.penalty_due(played * steps + index) for index in range(steps))
+
+    def round(self, due: Sequence[bool], next_batch: Callable[[], Any]) -> Tensor:
+        """The round itself, once `prepare` was called: the same operators whenever `due` is.
+
+        Nothing in it depends on how many rounds there were, or waits for the device, so that it
+        can be recorded and replayed.
+
+        Args:
+            due: of the round, from `due`.
+            next_batch: as `play`; called `objective.d_steps` times.
+
+        Returns:
+            As `play`.
+        """
         objective = self.config.objective
-        self._set_learning_rates(played)
         paid = self._zero
         for index in range(objective.d_steps):
             last = index == objective.d_steps - 1
@@ -163,9 +213,8 @@ class Players:
             # The generator learns from the last of these fakes.
             with contextlib.nullcontext() if last else torch.no_grad():
                 fake = self._draw_fake()
-            count = played * objective.d_steps + index
             fake_logits, of_discriminator = self._discriminator_step(
-                real, fake.examples.detach(), count, measure=last
+                real, fake.examples.detach(), pays=due[index], measure=last
             )
             # A mean over all steps: lazy penalties may never fall due in the last one.
             paid = paid + of_discriminator["penalty"] / objective.d_steps
@@ -200,16 +249,15 @@ class Players:
     # --- the two steps ---------------------------------------------------------------------
 
     def _discriminator_step(
-        self, real: Tensor, fake: Tensor, count: int, *, measure: bool
+        self, real: Tensor, fake: Tensor, *, pays: bool, measure: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One step on `real` `[B, …]` and `fake` `[N, …]`; `count` steps were before it.
+        """One step on `real` `[B, …]` and `fake` `[N, …]`, with penalties if it `pays`.
 
         Returns:
             What the discriminator said to `fake` before the step, `[N]`, detached; and what the
             step measures, if asked to, else its penalty alone.
         """
         game, penalties = self.game, self.config.objective.penalties
-        pays = game.penalty_due(count)
         # Penalties are computed in fp32: under autocast not from the logits of the loss.
         shared = pays and not self._autocast
         real.requires_grad_(shared and penalties.r1 > 0)
@@ -310,9 +358,19 @@ class Players:
         latent, outputs = self._generate()
         return Fake(outputs, None, latent)
 
+    def _ask_generator(self, latent: Tensor) -> Tensor:
+        """What the generator gives for `[B, latent_size]`, compiled or not."""
+        return self.generator(latent) if self._compiled is None else self._compiled[0](latent)
+
+    def _ask_discriminator(self, examples: Tensor) -> Tensor:
+        """What the discriminator gives for `[N, …]`, compiled or not."""
+        if self._compiled is None:
+            return self.discriminator(examples)
+        return self._compiled[1](examples)
+
     def _verdict(self, examples: Tensor) -> Tensor:
         """What the discriminator says to `examples` `[N, …]`: logits `[N]`."""
-        return self.discriminator(examples)
+        return self._ask_discriminator(examples)
 
     def _verdicts(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """What it says to `real` `[B, …]` and to `fake` `[N, …]`: `[B]` and `[N]`."""
@@ -322,7 +380,7 @@ class Players:
         """Fresh latent vectors `[B, Z]`, and what the generator makes of them, `[B, …]`."""
         latent = self.generator.draw_latent(self.config.train.batch_size, self.latent_rng)
         with self._precision():
-            return latent, self.generator(latent)
+            return latent, self._ask_generator(latent)
 
     def _real_examples(self, batch: Any) -> Tensor:
         """A batch of the data as the discriminator takes it."""
@@ -335,15 +393,6 @@ class Players:
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast)
 
-    def _set_learning_rates(self, played: int) -> None:
-        train = self.config.train
-        share = learning_rate_factor(train.schedule, played, train.steps)
-        for optimiser, rate in (
-            (self.generator_optimiser, train.generator_learning_rate),
-            (self.discriminator_optimiser, train.discriminator_learning_rate),
-        ):
-            set_learning_rate(optimiser, rate * share)
-
     # --- the state -------------------------------------------------------------------------
 
     def _stream(self, name: str) -> torch.Generator:
@@ -355,8 +404,8 @@ class Players:
             "device": self.device.type,
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
-            "generator_optimiser": self.generator_optimiser.state_dict(),
-            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
+            "generator_optimiser": optimiser_state(self.generator_optimiser),
+            "discriminator_optimiser": optimiser_state(self.discriminator_optimiser),
             "latent_rng": self.latent_rng.get_state(),
             "interpolation_rng": self.interpolation_rng.get_state(),
             "log_z": self.log_z,
@@ -366,8 +415,8 @@ class Players:
         """Go on where `state_dict` was taken, after `played` rounds."""
         self.generator.load_state_dict(content["generator"])
         self.discriminator.load_state_dict(content["discriminator"])
-        self.generator_optimiser.load_state_dict(content["generator_optimiser"])
-        self.discriminator_optimiser.load_state_dict(content["discriminator_optimiser"])
+        load_optimiser_state(self.generator_optimiser, content["generator_optimiser"])
+        load_optimiser_state(self.discriminator_optimiser, content["discriminator_optimiser"])
         self.log_z.copy_(content["log_z"])
         if content["device"] == self.device.type:
             self.latent_rng.set_state(content["latent_rng"])
@@ -387,6 +436,12 @@ def _placed(network: Network, device: torch.device) -> Network:
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
+def _compiled(network: Network) -> Callable[[Tensor], Tensor]:
+    """`network` by `torch.compile`, as a whole or not at all; sizes are those it is called with."""
+    compiled: Callable[[Tensor], Tensor] = torch.compile(network, fullgraph=True, dynamic=False)
+    return compiled
+
+
 def gradient_norm(network: nn.Module) -> Tensor:
     """The L2 norm over all parameters' gradients, a device scalar."""
     gradients = [each.grad for each in network.parameters() if each.grad is not None]
@@ -402,6 +457,7 @@ def _optimiser(
         learning_rate=learning_rate,
         betas=train.betas,
         weight_decay=train.weight_decay if name == "adamw" else 0.0,
+        recordable=True,
     )
 
 

@@ -60,8 +60,9 @@ class WeighingPlayers(Symbolic):
         super().__init__(config, data, device)
         self._discrete = config.objective.discrete
         self._seed = stream_seed(config.seed, "symbols")
-        # Draws so far: no two of a run are the same.
-        self._draws = 0
+        # Draws so far, 0-d: no two of a run are the same. A tensor that counts on, so that a round
+        # that is recorded and replayed draws anew.
+        self._draws = torch.zeros((), dtype=torch.int64, device=device)
         self._baseline = make_baseline(
             self._discrete, self.generator.latent_size, config.seed, device
         )
@@ -134,7 +135,7 @@ class WeighingPlayers(Symbolic):
         """Everything the players are: tensors and plain Python values only."""
         return {
             **super().state_dict(),
-            "draws": self._draws,
+            "draws": int(self._draws),
             "baseline": self._baseline.state_dict(),
         }
 
@@ -142,7 +143,7 @@ class WeighingPlayers(Symbolic):
         """Go on where `state_dict` was taken, after `played` rounds."""
         super().load_state_dict(content, played)
         # The stream of symbols is the same on every device.
-        self._draws = content["draws"]
+        self._draws.fill_(content["draws"])
         self._baseline.load_state_dict(content["baseline"])
 
 
@@ -157,6 +158,11 @@ class RelaxingPlayers(Symbolic):
         """As `Players`."""
         super().__init__(config, data, device)
         self.relaxation_rng = self._stream("relaxation")
+
+    @property
+    def streams(self) -> list[torch.Generator]:
+        """All generators of random numbers that a round draws from."""
+        return [*super().streams, self.relaxation_rng]
 
     def _draw_fake(self) -> Fake:
         latent, outputs = self._generate()

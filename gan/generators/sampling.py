@@ -56,7 +56,7 @@ def generate(
 
 
 def draw_symbols(
-    logits: Tensor, samples: int, alphabet: Alphabet, *, seed: int, offset: int = 0
+    logits: Tensor, samples: int, alphabet: Alphabet, *, seed: int, offset: int | Tensor = 0
 ) -> Samples:
     """M samples of g(x|z) for each row of logits, and their log-probabilities.
 
@@ -66,7 +66,8 @@ def draw_symbols(
         samples: M.
         alphabet: says which of the two.
         seed: of the stream of random numbers; see `kernels.sample_categorical`.
-        offset: which draw of that stream.
+        offset: which draw of that stream; a 0-d int64 tensor on the logits' device is read anew
+            when a recorded call is replayed.
 
     Returns:
         Symbols `[M, B, *positions]`, uint8, int32 of more than 256, and log-probabilities `[M, B]`,

@@ -28,15 +28,21 @@ def decay(images_seen: int, batch_size: int, half_life: float, warmup: float) ->
     return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
 
 
-@torch.no_grad()
 def update(average: nn.Module, network: nn.Module, kept: float) -> None:
     """Move `average` towards `network`, buffers included; `kept` is the share that stays.
 
     Integer buffers, which count, are copied.
     """
+    device = next(average.parameters()).device
+    move(average, network, torch.tensor(1 - kept, device=device))
+
+
+@torch.no_grad()
+def move(average: nn.Module, network: nn.Module, share: Tensor) -> None:
+    """As `update`; `share` of the way, fp32, 0-d, on their device: 1 − `kept`."""
     ours, theirs = _tensors(average), _tensors(network)
     floats = [index for index, value in enumerate(ours) if value.is_floating_point()]
-    lerp_all_([ours[i] for i in floats], [theirs[i] for i in floats], 1 - kept)
+    lerp_all_([ours[i] for i in floats], [theirs[i] for i in floats], share)
     for mine, other in zip(ours, theirs, strict=True):
         if not mine.is_floating_point():
             mine.copy_(other)

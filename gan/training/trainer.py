@@ -20,16 +20,19 @@ import torch
 from tqdm import tqdm
 
 from gan.config import Config, RuntimeConfig, TrainConfig
+from gan.data.batches import StaticBatch
 from gan.data.prepared import Prepared
 from gan.data.training_set import TrainingSet, training_set
 from gan.errors import StateError, TrainingError, UserError, reading
 from gan.game.choice import make_players
+from gan.game.static_number import StaticNumber
 from gan.models.base import Discriminator, Generator
 from gan.pixels import Examples
 from gan.runtime import stream_seed
 from gan.training.alarms import Alarm, alarms
-from gan.training.averaging import averaged_copy, decay, update
+from gan.training.averaging import averaged_copy, decay, move
 from gan.training.history import HistoryRow, as_columns
+from gan.training.round_graph import Recorder, RoundGraphs, make_recorder
 from gan.training.snapshots import (
     Snapshot,
     save_snapshot,
@@ -66,13 +69,23 @@ class Watcher(Protocol):
 class Trainer:
     """The players, the averaged generator, and where the run stands."""
 
-    def __init__(self, config: Config, data: TrainingSet, *, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data: TrainingSet,
+        *,
+        device: torch.device,
+        recorder: Recorder | None = None,
+    ) -> None:
         """Set up a run at step 0.
 
         Args:
-            config: `seed`, `model`, `objective` and `train` are used.
+            config: `seed`, `model`, `objective` and `train` are used, and of `runtime` how rounds
+                are played.
             data: what the game is played on.
             device: where to train.
+            recorder: what records rounds; by default what `gan.training.round_graph` has for this
+                run.
 
         Raises:
             DataError: there are fewer examples than one batch takes.
@@ -93,6 +106,16 @@ class Trainer:
             config.train.record_every, len(self.players.measures), device=device
         )
         self._filled = 0
+        # Of the round: its row in the window, and how far the average moves.
+        self._row = StaticNumber(0, torch.int64, device)
+        self._share = StaticNumber(0.0, torch.float32, device)
+        # Of the round: its batches, where it is recorded and replayed.
+        self._graphs: RoundGraphs | None = None
+        self._static: list[StaticBatch] = []
+        recorder = recorder or make_recorder(config, device)
+        if recorder is not None:
+            self._graphs = RoundGraphs(recorder)
+            self._static = [self._batches.static() for _ in range(config.objective.d_steps)]
 
     @property
     def generator(self) -> Generator:
@@ -111,20 +134,31 @@ class Trainer:
 
     def advance(self) -> None:
         """One round of the game."""
-        train = self.config.train
-        self._window[self._filled] = self.players.play(self.step, self._batches.next)
+        objective, train = self.config.objective, self.config.train
+        a_round = objective.g_steps * train.batch_size
+        kept = decay((self.step + 1) * a_round, a_round, train.ema_half_life, train.ema_warmup)
+        self.players.prepare(self.step)
+        self._row.set(self._filled)
+        self._share.set(1 - kept)
+        due = self.players.due(self.step)
+        if self._graphs is None:
+            self._round(due, self._batches.next)
+        else:
+            for batch in self._static:
+                batch.fill()
+            self._graphs.play(due, lambda: self._round_of_static(due), self.players.streams)
         self._filled += 1
         self.step += 1
-        update(
-            self.average,
-            self.generator,
-            decay(
-                self.images_seen,
-                self.config.objective.g_steps * train.batch_size,
-                train.ema_half_life,
-                train.ema_warmup,
-            ),
-        )
+
+    def _round(self, due: Sequence[bool], next_batch: Callable[[], Any]) -> None:
+        """All that a round does on the device: nothing that the host counts is in it."""
+        measured = self.players.round(due, next_batch)
+        self._window.index_copy_(0, self._row.tensor, measured[None])
+        move(self.average, self.generator, self._share.tensor)
+
+    def _round_of_static(self, due: Sequence[bool]) -> None:
+        batches = iter(self._static)
+        self._round(due, lambda: next(batches).get())
 
     # --- the history -----------------------------------------------------------------------
 
@@ -340,6 +374,8 @@ class Trainer:
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
+        if self._graphs is not None:
+            self._graphs.forget()
         self.step = content["step"]
         self.players.load_state_dict(content["players"], self.step)
         self.average.load_state_dict(content["average"])

@@ -41,7 +41,7 @@ MESSAGES = """
 
     def printed(module, *arguments):
         found = io.StringIO()
-        main = importlib.import_module(f"{package.__name__}.{module}").main
+        main = importlib.import_module(f"{package.__name__}.{module}.__main__").main
         with contextlib.redirect_stdout(found), contextlib.redirect_stderr(found):
             with mock.patch("sys.argv", [module, *arguments]), contextlib.suppress(SystemExit):
                 main()
@@ -55,7 +55,7 @@ MESSAGES = """
     messages = {
         "tune": printed("tune"),
         "help of tune": printed("tune", "--help"),
-        "help of the card": printed("losses.__main__", "--help"),
+        "help of the card": printed("losses", "--help"),
         "no table": tiles.why_torch("conv2d", "bf16", 8, 8, 64, 1),
         "no verified table": reason,
     }

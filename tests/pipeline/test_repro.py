@@ -187,6 +187,7 @@ def test_everything_is_there_and_a_second_time_nothing_runs(own: Workspace):
             {
                 "runtime.workers": 1,
                 "runtime.device": "auto",
+                "runtime.graph": "off",
                 "runtime.progress_every": 7,
                 "runtime.checkpoint_seconds": 3.0,
             },

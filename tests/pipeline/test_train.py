@@ -1,6 +1,7 @@
 """The stage without DVC around it."""
 
 import errno
+import functools
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gan.config import Config, parse
 from gan.errors import StateError, UserError
@@ -102,6 +104,22 @@ def test_fewer_steps_leave_the_longer_run_as_it_is_and_more_go_on_with_it(
     shutil.rmtree(".state")
     train.main(configure(steps=5))
     assert outs() == shorter
+
+
+def test_how_rounds_are_played_is_no_part_of_a_run_unless_bits_differ(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    eager = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", eager)
+    config = configure({"penalties": {"r1": 0.0}}, steps=2)
+
+    def main(**runtime: Any) -> int:
+        changed = config.runtime.model_copy(update=runtime)
+        train.main(config.model_copy(update={"runtime": changed}))
+        return len(list(Path(".state").iterdir()))
+
+    assert main() == main(graph="off") == main(progress_every=3) == 1
+    assert main(compile=True) == 2
 
 
 @pytest.mark.parametrize("kind", ["write", "replace"])

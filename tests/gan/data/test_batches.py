@@ -114,3 +114,43 @@ def test_symbols_of_two_bytes_come_as_int32(resident: bool):
     seen = torch.cat([batches.next() for _ in range(3)])
     assert seen.dtype == torch.int32
     assert sorted(seen.tolist()) == symbols.tolist()
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_static_batch_has_what_the_stream_has_at_one_place(resident: bool):
+    stream, twin = (
+        Batches(numbered(11), 3, seed=5, device=CPU, resident=resident) for _ in range(2)
+    )
+    static = stream.static()
+    with pytest.raises(ValueError, match="`fill` comes before `get`"):
+        static.get()
+    places = set()
+    for _ in range(9):
+        static.fill()
+        batch, expected = static.get(), twin.next()
+        assert torch.equal(batch, expected)
+        assert batch.stride() == expected.stride()
+        assert static.get() is not batch
+        (held,) = (each for each in vars(static).values() if isinstance(each, torch.Tensor))
+        places.add(held.data_ptr())
+    assert len(places) == 1
+    assert stream.state_dict() == twin.state_dict()
+
+
+def test_a_static_batch_goes_on_where_the_state_was_taken():
+    stream = Batches(numbered(11), 3, seed=5, device=CPU)
+    static = stream.static()
+    static.fill()
+    state = stream.state_dict()
+    static.fill()
+    wanted = static.get().clone()
+    static.fill()
+    stream.load_state_dict(state)
+    static.fill()
+    assert torch.equal(static.get(), wanted)
+
+
+def test_an_array_that_is_not_on_the_device_cannot_be_gathered_from():
+    stream = Batches(numbered(5), 2, seed=0, device=CPU, resident=False)
+    with pytest.raises(ValueError, match="not on the device"):
+        stream.gather(torch.tensor([0, 1]))

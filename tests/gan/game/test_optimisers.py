@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from gan.game.optimisers import make_optimiser
+from gan.game.optimisers import NAMES, load_optimiser_state, make_optimiser, optimiser_state
+from gan.schedules import set_learning_rate
 
 Maker = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
@@ -75,3 +76,54 @@ def test_what_makes_no_sense_is_refused():
         make_optimiser("adam", parameters(), learning_rate=0.1, betas=[0.5])
     with pytest.raises(ValueError, match=r"weight_decay is 0\.1, but the optimiser is adam"):
         make_optimiser("adam", parameters(), learning_rate=0.1, betas=[0.5, 0.9], weight_decay=0.1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recordable_step_is_the_same_step(name: str):
+    networks, optimisers = [], []
+    for recordable in (False, True):
+        torch.manual_seed(0)
+        networks.append(nn.Linear(5, 3))
+        optimisers.append(
+            make_optimiser(
+                name,
+                networks[-1].parameters(),
+                learning_rate=3.3e-4,
+                betas=(0.5, 0.999),
+                recordable=recordable,
+            )
+        )
+    for step in range(4):
+        for network, optimiser in zip(networks, optimisers, strict=True):
+            set_learning_rate(optimiser, 3.3e-4 * (1 - step / 7))
+            torch.manual_seed(step)
+            for parameter in network.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            optimiser.step()
+    for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+    states = [optimiser_state(optimiser) for optimiser in optimisers]
+    assert states[0]["param_groups"] == states[1]["param_groups"]
+    # On a CPU PyTorch would turn rmsprop's into a number.
+    assert isinstance(optimisers[1].param_groups[0]["lr"], torch.Tensor) == (name != "rmsprop")
+
+
+def test_a_loaded_state_leaves_the_rate_where_it_is():
+    network = nn.Linear(2, 1)
+    optimiser = make_optimiser(
+        "adam", network.parameters(), learning_rate=1e-3, betas=(0.0, 0.9), recordable=True
+    )
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step()
+    rate = optimiser.param_groups[0]["lr"]
+    content = optimiser_state(optimiser)
+    # As a GPU has written it: with a rate of another moment, and other ways to compute a step.
+    content["param_groups"][0] |= {"lr": 0.5, "capturable": True}
+    load_optimiser_state(optimiser, content)
+    (group,) = optimiser.param_groups
+    assert group["lr"] is rate
+    assert float(rate) == 1e-3
+    assert group["capturable"] is False
+    assert group["betas"] == (0.0, 0.9)
+    assert [float(each["step"]) for each in optimiser.state.values()] == [1, 1]

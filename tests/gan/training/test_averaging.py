@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from gan.training.averaging import averaged_copy, decay, update
+from gan.training.averaging import averaged_copy, decay, move, update
 
 
 def test_decay_halves_over_the_half_life():
@@ -41,3 +41,19 @@ def test_the_copy_shares_nothing():
     assert average.weight.data_ptr() != network.weight.data_ptr()
     update(average, network, 0.0)
     assert torch.equal(average.weight, network.weight)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9991, 1.0])
+def test_a_share_in_a_tensor_is_the_share(kept: float):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(7, 33), nn.BatchNorm1d(33))
+    start = averaged_copy(nn.Sequential(nn.Linear(7, 33), nn.BatchNorm1d(33)))
+    moved, expected = averaged_copy(start), averaged_copy(start)
+    move(moved, network, torch.tensor(1 - kept))
+    with torch.no_grad():
+        for mine, other in zip(expected.parameters(), network.parameters(), strict=True):
+            mine.lerp_(other, 1 - kept)  # a number of Python's
+    for one, other in zip(moved.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(one, other)
+    if kept == 0:
+        assert torch.equal(moved[0].weight, network[0].weight)
