@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from pathlib import Path
 
 from gan.config import Config
@@ -74,8 +75,7 @@ def _link_beside(path: Path, checkout: Path, place: Path) -> None:
     if free and (place.is_symlink() or not os.path.lexists(place)):
         # One of a run before may lead elsewhere. In one step: jobs of DVC's queue share the link.
         if not (place.is_symlink() and place.readlink() == origin):
-            new = place.with_name(f".{place.name}.{os.getpid()}")
-            new.unlink(missing_ok=True)
+            new = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
             new.symlink_to(origin)
             new.replace(place)
     elif not place.exists() or not place.samefile(origin):
