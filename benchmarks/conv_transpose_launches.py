@@ -71,7 +71,7 @@ def kernels_counted(counts: Counter[str]) -> Iterator[None]:
 
     # Where a mode takes operators the layers show it whole products, and run no kernel of their
     # own choice. `Operators` is a mode too, and what it counts is what runs without it.
-    unseen = mock.patch.object(torch._C, "_len_torch_dispatch_stack", lambda: 0)
+    unseen = mock.patch.object(torch._C, "_len_torch_dispatch_stack", return_value=0)
     with mock.patch.object(GridExecutor, "__call__", count), unseen:
         yield
 
