@@ -55,12 +55,16 @@ def results_path(name: str, device: torch.device | None = None) -> Path:
 
 
 def write_csv(path: Path, rows: Sequence[TableRow], device: torch.device | None = None) -> None:
-    """Write `rows` with the machine's columns beside each, and say where."""
+    """Write `rows` with the machine's columns beside each, and say where.
+
+    A row that names its machine, as one that was read from such a file does, keeps it.
+    """
     described = machine(device)
+    columns = [column for column in _columns(rows) if column not in described]
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*_columns(rows), *described], lineterminator="\n")
+    writer = csv.DictWriter(text, [*columns, *described], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**row, **described} for row in rows)
+    writer.writerows({**described, **row} for row in rows)
     write_bytes(path, text.getvalue().encode())
     print(f"written to {path}")
 

@@ -138,6 +138,19 @@ def jobs(only: Iterable[str], architectures: Iterable[int]) -> list[Job]:
     ]
 
 
+def package_of(row: Mapping[str, object]) -> str:
+    """The module whose case a row is of."""
+    return str(row["kernel"]).split(":")[0]
+
+
+def kept(
+    committed: Iterable[Mapping[str, str]], only: Iterable[str], architectures: Iterable[int]
+) -> list[Mapping[str, str]]:
+    """Rows of a CSV that a run of `only` on `architectures` says nothing of."""
+    measured = {(package, f"sm_{one}") for package in only for one in architectures}
+    return [row for row in committed if (package_of(row), row["architecture"]) not in measured]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point. Returns 1 when `--check` finds a defect."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
@@ -146,7 +159,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--architecture", nargs="+", type=int, choices=ARCHITECTURES, default=list(ARCHITECTURES)
     )
     parser.add_argument("--check", action="store_true", help="exit with 1 on a defect")
-    parser.add_argument("--write", action="store_true", help="write the CSV")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write the CSV; rows of what --only and --architecture leave out stay",
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     # Read when a kernel is decorated: before any worker imports one.
@@ -157,11 +174,13 @@ def main(arguments: list[str] | None = None) -> int:
         rows = list(tqdm(pool.map(measure, wanted), total=len(wanted), unit="kernel", leave=False))
     print_table(rows)
     with (RESULTS / "resources.csv").open(newline="") as file:
-        regressions = worse(rows, csv.DictReader(file))
+        committed = list(csv.DictReader(file))
+    regressions = worse(rows, committed)
     for regression in regressions:
         print(f"worse: {regression}")
     if options.write:
-        write_csv(RESULTS / "resources.csv", rows)
+        untouched = kept(committed, options.only, options.architecture)
+        write_csv(RESULTS / "resources.csv", sorted([*untouched, *rows], key=package_of))
     found = [row for row in rows if row["defect"]]
     print(f"{len(rows)} compiled, {len(found)} with a defect, {len(regressions)} figures worse")
     return 1 if options.check and (found or regressions) else 0

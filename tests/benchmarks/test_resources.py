@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.offline import SHARED_MEMORY, Case, Loop, Resources, compile_case, main_loop
-from benchmarks.resources import COMPARED, cases, defects, jobs, loop_columns, packages, worse
+from benchmarks.resources import COMPARED, cases, defects, jobs, kept, loop_columns, packages, worse
 
 pytest.importorskip("triton")
 
@@ -133,6 +133,17 @@ def test_more_of_anything_is_worse():
     without = {**ROW, **loop_columns(None)}
     assert worse([without], [held]) == []
     assert worse([ROW], [{**held, "waits_per_step": ""}]) == []
+
+
+def test_a_part_that_is_measured_anew_leaves_the_rest():
+    committed = [
+        {"kernel": f"{package}: forward", "architecture": architecture}
+        for package in ("conv_transpose", "losses")
+        for architecture in ("sm_80", "sm_90")
+    ]
+    assert kept(committed, ["losses"], [80, 90]) == committed[:2]
+    assert kept(committed, ["losses"], [90]) == committed[:3]
+    assert kept(committed, ["conv_transpose", "losses"], [80, 90]) == []
 
 
 def test_a_loop_as_columns():
