@@ -156,7 +156,7 @@ def _generator(
     loss: str, divergence: str, size: int, device: torch.device, impl: str
 ) -> list[Tensor]:
     logits = _logits(size, device=device)
-    value = kernels.generator_loss(logits, loss, divergence, impl=impl)
+    value = kernels.generator_loss(logits, loss, divergence=divergence, impl=impl)
     return [value, *torch.autograd.grad(value, logits)]
 
 
